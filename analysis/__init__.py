@@ -1,0 +1,1 @@
+"""Reads run folders: metrics, tables and pictures. Never runs a simulation and never imports torch."""

@@ -1,0 +1,1 @@
+"""Devices, networks and fleets as plain data in base units."""

@@ -1,0 +1,1 @@
+"""The clock: scenarios, costs, shared links, protocols and policies. Never imports torch."""

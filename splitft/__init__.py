@@ -1,0 +1,58 @@
+"""SplitFT Simulator: real split LoRA training under a simulated clock.
+
+    import splitft
+
+    run = splitft.run(splitft.Scenario.load("quickstart"))
+    run.evals  # a pandas frame; also run.spans, run.rounds, run.clients
+    run.plot("loss_vs_time")
+
+Names load their modules when they are first used, so that importing this package costs nothing.
+"""
+
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from devices.problems import InputError
+    from simulator.scenario import Scenario
+    from splitft.api import Run, load_run, run
+
+__all__ = ["InputError", "Run", "Scenario", "load_run", "run"]
+
+_HOMES = {
+    "InputError": "devices.problems",
+    "Run": "splitft.api",
+    "Scenario": "simulator.scenario",
+    "load_run": "splitft.api",
+    "run": "splitft.api",
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import the module that holds a public name and return what it names."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'splitft' has no attribute {name!r}; it has {', '.join(__all__)}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return list(__all__)
+
+
+def _refuse_shadows() -> None:
+    """Raise ImportError where a package of this project is hidden by a folder or module of the same name."""
+    home = Path(__file__).resolve().parent.parent
+    for package in ("analysis", "devices", "simulator", "workloads"):
+        spec = find_spec(package)
+        found = Path(spec.origin).resolve() if spec is not None and spec.origin else None
+        if found is None or found.parent.parent != home:
+            raise ImportError(
+                f"splitft needs its own package {package!r} from {home}, but Python finds {found or 'none'} first. "
+                f"Rename that file or folder, or start Python elsewhere."
+            )
+
+
+_refuse_shadows()

@@ -1,0 +1,1 @@
+"""Models, data and real training; knows no device and no clock."""
