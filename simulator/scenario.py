@@ -1,0 +1,236 @@
+"""A scenario: everything that a run depends on, as one frozen value, read strictly from YAML.
+
+The keys of its file, their defaults and the rules between them stand in `simulator.sections` and
+`simulator.workload_section`; this module reads, writes and identifies the whole.
+"""
+
+import dataclasses
+import io
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import model_validator
+from pydantic.dataclasses import dataclass
+from ruamel.yaml import YAML
+
+from devices.problems import InputError, Problem, did_you_mean
+from devices.strict_yaml import Document, read_document, validate
+from simulator.fields import STRICT, Count, Id, Positive, agreeing
+from simulator.overrides import apply_overrides, blame_overrides, parse_overrides
+from simulator.sections import (
+    AvailabilitySection,
+    EvaluationSection,
+    ExecutionSection,
+    FixedPolicy,
+    FleetSection,
+    PerDevicePolicy,
+    Policy,
+    ProtocolSection,
+    Seeds,
+    SeedSection,
+    SelectionSection,
+    ServerSection,
+    SplitFTPolicy,
+)
+from simulator.workload_section import WorkloadSection
+
+__all__ = [
+    "FixedPolicy",
+    "PerDevicePolicy",
+    "Scenario",
+    "SplitFTPolicy",
+    "fingerprint_payload",
+    "shipped",
+    "template",
+    "to_mapping",
+    "to_yaml",
+]
+
+FOLDER = Path(__file__).parent / "scenarios"
+TEMPLATE = FOLDER / "new.yaml.template"
+
+# Sections of several kinds, and which is meant where a file does not say.
+DEFAULT_KINDS = {("policy",): "splitft", ("workload", "partition"): "length-dirichlet"}
+
+# What says nothing about the result: names, and how a machine does the work.
+UNIDENTIFYING = ("name", "label", "execution")
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ScenarioFile:
+    """What a scenario file may say. Every key but `fleet` has a default.
+
+    Attributes:
+        name: Names the run's folder.
+        label: Free text for people.
+        seed: Where randomness starts.
+        rounds: How many rounds are run.
+        stop_at_s: No round starts at or after so many simulated seconds; None runs all rounds.
+        workload: What is trained, on what, and how.
+        fleet: Who takes part.
+        server: The server's hardware.
+        protocol: Who does what in a round.
+        policy: Who holds how many blocks.
+        selection: Which clients take part in a round.
+        availability: When clients can be reached.
+        evaluation: What the experimenter measures.
+        execution: How this machine does the work.
+    """
+
+    name: Id = "scenario"
+    label: str = ""
+    seed: Seeds = SeedSection()
+    rounds: Count = 8
+    stop_at_s: Positive | None = None
+    workload: WorkloadSection = WorkloadSection()
+    fleet: FleetSection
+    server: ServerSection = ServerSection()
+    protocol: ProtocolSection = ProtocolSection()
+    policy: Policy = SplitFTPolicy()
+    selection: SelectionSection = SelectionSection()
+    availability: AvailabilitySection = AvailabilitySection()
+    evaluation: EvaluationSection = EvaluationSection()
+    execution: ExecutionSection = ExecutionSection()
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        # float16 gradients underflow without loss scaling, which the trainer does not do.
+        untrainable = self.workload.dtype == "float16" and self.execution.trainer == "torch"
+        message = "can be timed (execution.trainer: cost-only) but not trained; train in float32 or bfloat16"
+        return agreeing(self, (untrainable, "workload.dtype", message))
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Scenario(ScenarioFile):
+    """A scenario file's content, and where it came from; the latter is no part of its identity.
+
+    Attributes:
+        folder: Where the file lies, and with it the user's own catalogue and data; None for a shipped scenario.
+        notes: What overrides left out, one line each.
+    """
+
+    folder: Path | None = dataclasses.field(default=None, compare=False)
+    notes: tuple[str, ...] = dataclasses.field(default=(), compare=False)
+
+    @classmethod
+    def load(cls, source: str | Path, overrides: Sequence[str] = ()) -> Self:
+        """Return a shipped scenario, by name, or that of a YAML file.
+
+        Args:
+            source: A name of `shipped()`, or a path.
+            overrides: `key=value` texts, such as `workload.batch_size=8`; values are YAML.
+
+        Raises:
+            InputError: There is no such scenario, or something in it or in the overrides cannot be used; every
+                problem is named.
+        """
+        path, folder = _find(source)
+        changes = parse_overrides(overrides)
+        changed, notes = apply_overrides(read_document(path), changes)
+        try:
+            return cls._checked(changed, folder=folder, notes=notes)
+        except InputError as error:
+            raise blame_overrides(error, changed, changes) from None
+
+    @classmethod
+    def from_mapping(cls, mapping: Mapping[str, Any], folder: Path | None = None) -> Self:
+        """Return the scenario of plain data, as `to_mapping` gives it or a YAML file holds it.
+
+        Raises:
+            InputError: With every problem.
+        """
+        return cls._checked(Document(dict(mapping), "scenario", {}), folder=folder)
+
+    @classmethod
+    def _checked(cls, document: Document, *, folder: Path | None, notes: tuple[str, ...] = ()) -> Self:
+        content = validate(ScenarioFile, _with_kinds(document))
+        values = {field.name: getattr(content, field.name) for field in dataclasses.fields(ScenarioFile)}
+        return cls(**values, folder=folder, notes=notes)
+
+
+@cache
+def shipped() -> tuple[str, ...]:
+    """Return the names of the scenarios in the package, sorted."""
+    return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+
+
+def template(name: str) -> str:
+    """Return a commented scenario file of this name, with every key at its default, for a user to change.
+
+    Raises:
+        InputError: The name is not an id.
+    """
+    text = TEMPLATE.read_text(encoding="utf-8")
+    fleet = {"mixture": "any", "count": 1}
+    checked = Scenario.from_mapping({"name": name, "fleet": fleet})
+    return text.replace("{name}", checked.name)
+
+
+def to_mapping(scenario: Scenario) -> dict[str, Any]:
+    """Return a scenario as plain data: dicts, lists, text, numbers and true or false, defaults written out.
+
+    A key whose value is None is left out; each such key defaults to None. `from_mapping` gives back an equal scenario.
+    """
+    plain = _plain({field.name: getattr(scenario, field.name) for field in dataclasses.fields(ScenarioFile)})
+    assert isinstance(plain, dict)
+    return plain
+
+
+def to_yaml(scenario: Scenario) -> str:
+    """Return a scenario as the text of a file that loads as an equal one."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # typed as None, meant as a bool
+    yaml.width = 200
+    stream = io.StringIO()
+    yaml.dump(to_mapping(scenario), stream)
+    return stream.getvalue()
+
+
+def fingerprint_payload(scenario: Scenario) -> str:
+    """Return what identifies a scenario as canonical JSON: all of it but name, label and execution.
+
+    Ids of devices, networks and fleets stand in it as ids; a run adds the numbers and content behind them.
+    """
+    identity = {key: value for key, value in to_mapping(scenario).items() if key not in UNIDENTIFYING}
+    return json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def _find(source: str | Path) -> tuple[Path, Path | None]:
+    """Return the file of a scenario, and the folder in which a user's own files lie."""
+    if isinstance(source, str) and source in shipped():
+        return FOLDER / f"{source}.yaml", None
+    path = Path(source)
+    with suppress(OSError):  # such as a name that is too long
+        if path.is_dir():
+            raise InputError(Problem("is a folder; name the YAML file in it", str(source)))
+        if path.exists():
+            return path, path.resolve().parent
+    known = f"shipped scenarios: {', '.join(shipped())}{did_you_mean(path.stem, shipped())}"
+    raise InputError(Problem(f"no such file, and no shipped scenario of this name; {known}", str(source)))
+
+
+def _with_kinds(document: Document) -> Document:
+    """Return the document with the default kind in each section of several kinds that does not name one."""
+    data = dict(document.data)
+    for path, kind in DEFAULT_KINDS.items():
+        holder: dict[str, Any] = data
+        for part in path:
+            if not isinstance(holder.get(part), dict):
+                break
+            holder[part] = dict(holder[part])
+            holder = holder[part]
+        else:
+            holder.setdefault("kind", kind)
+    return dataclasses.replace(document, data=data)
+
+
+def _plain(value: object) -> object:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _plain({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items() if item is not None}
+    return [_plain(item) for item in value] if isinstance(value, tuple) else value

@@ -1,0 +1,202 @@
+"""The sections of a scenario: what may stand in its file, with every default, and how keys of one section must agree.
+
+Each class is at once the strict boundary of a file and the frozen value that the simulator works with. A further kind
+of a section is one class more in its union; a further value of a key is one literal more.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import field
+from typing import Annotated, Literal, Self
+
+from pydantic import BeforeValidator, Field, model_validator
+from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticCustomError
+
+from simulator.fields import MAX_SEED, STRICT, Count, Cut, Id, NonNegative, Part, Seed, agreeing, matching
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SeedSection:
+    """Where randomness starts: `fleet` draws devices, `data` splits and orders samples, `training` draws weights.
+
+    In a file or a constructor one whole number stands for all three.
+    """
+
+    fleet: Seed = 0
+    data: Seed = 0
+    training: Seed = 0
+
+
+def _seeds(value: object) -> object:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_SEED:
+        return SeedSection(fleet=value, data=value, training=value)
+    if isinstance(value, Mapping | SeedSection):
+        return value
+    raise PydanticCustomError(
+        "seed", "expected a whole number from 0 to 2**63 - 1, or a mapping of fleet, data and training"
+    )
+
+
+Seeds = Annotated[SeedSection, BeforeValidator(_seeds)]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ClientGroup:
+    """`count` clients of one device and network; `via` is a second network on their way, such as Wi-Fi at home."""
+
+    device: Id
+    network: Id
+    via: Id | None = None
+    count: Count = 1
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class FleetSection:
+    """Who takes part: a list of `clients`, or `count` clients drawn from a `mixture` of the catalogue."""
+
+    clients: Annotated[tuple[ClientGroup, ...], Field(min_length=1)] | None = None
+    mixture: Id | None = None
+    count: Count | None = None
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        listed, drawn = self.clients is not None, self.mixture is not None
+        return agreeing(
+            self,
+            (listed and drawn, "mixture", "excludes 'clients': keep one of the two"),
+            (not listed and not drawn, "clients", "a fleet needs 'clients', or 'mixture' with 'count'"),
+            (drawn and not listed and self.count is None, "count", "a mixture needs the number of clients"),
+            (
+                listed and not drawn and self.count is not None,
+                "count",
+                "belongs to a mixture; in a list each group of clients has its own count",
+            ),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ServerSection:
+    """The server: `slots` accelerators of one device type, each serving one client's step at a time, on one network."""
+
+    device: Id = "nvidia-a100-80gb-sxm"
+    network: Id = "lan-10gbe"
+    slots: Count = 1
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ProtocolSection:
+    """Who does what in a round, and how adapters of different ranks are averaged."""
+
+    kind: Literal["sfl-v1"] = "sfl-v1"
+    aggregator: Literal["segment", "fedavg"] = "segment"
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SplitFTPolicy:
+    """SplitFT's adaptive cut (arXiv 2604.26388).
+
+    Attributes:
+        kind: Names this policy.
+        initial_cut: Every client's cut in the first round.
+        min_cut: No client holds fewer blocks.
+        max_cut: No client holds more; None leaves that to the model and the client's memory.
+        every: Rounds between decisions.
+        gamma_perf: Weight of how well a client learns.
+        gamma_res: Weight of how fast a client is.
+        max_move: Blocks that a cut moves at most in one decision.
+        smoothing: Weight of the latest observation in the moving average of a client's step time; 1 forgets the past.
+    """
+
+    kind: Literal["splitft"] = "splitft"
+    initial_cut: Cut = 2
+    min_cut: Cut = 1
+    max_cut: Cut | None = None
+    every: Count = 1
+    gamma_perf: NonNegative = 0.5
+    gamma_res: NonNegative = 1.0
+    max_move: Count = 2
+    smoothing: Annotated[float, Field(gt=0, le=1)] = 0.5
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        low, high = self.min_cut, math.inf if self.max_cut is None else self.max_cut
+        return agreeing(
+            self,
+            (low > high, "min_cut", f"must not exceed max_cut ({high})"),
+            (self.initial_cut < low <= high, "initial_cut", f"must not be below min_cut ({low})"),
+            (low <= high < self.initial_cut, "initial_cut", f"must not exceed max_cut ({high})"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class FixedPolicy:
+    """Every client keeps the same cut."""
+
+    kind: Literal["fixed"] = "fixed"
+    cut: Cut = 2
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class PerDevicePolicy:
+    """Each client keeps the cut that `cuts` names for its device, or else `default`."""
+
+    kind: Literal["per-device"] = "per-device"
+    cuts: Mapping[Id, Cut] = field(default_factory=dict)
+    default: Cut = 2
+
+
+Policy = Annotated[SplitFTPolicy | FixedPolicy | PerDevicePolicy, Field(discriminator="kind")]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class SelectionSection:
+    """Which clients take part in a round."""
+
+    kind: Literal["all"] = "all"
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class AvailabilitySection:
+    """When clients can be reached."""
+
+    kind: Literal["always-on"] = "always-on"
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TargetsSection:
+    """Values of the held-out evaluation; the run says when each was first reached."""
+
+    perplexity: tuple[Annotated[float, Field(gt=1)], ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class EvaluationSection:
+    """The experimenter's own measurement of the global model, which costs no simulated time.
+
+    Attributes:
+        every: Rounds between measurements; the last round is always measured.
+        held_out_frac: The part of the samples that no client gets.
+        max_samples: At most so many of them are kept.
+        targets: Values to reach.
+    """
+
+    every: Count = 1
+    held_out_frac: Part = 0.1
+    max_samples: Count = 256
+    targets: TargetsSection = TargetsSection()
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class ExecutionSection:
+    """How this machine does the work. Never part of a scenario's identity.
+
+    Attributes:
+        trainer: Whether anything is learned, or only the clock runs.
+        device: Where tensors live; `auto` takes a GPU where there is one.
+    """
+
+    trainer: Literal["torch", "cost-only"] = "torch"
+    device: Annotated[str, matching(r"auto|cpu|cuda(:[0-9]{1,3})?", "auto, cpu, cuda, or one GPU such as cuda:0")] = (
+        "auto"
+    )
