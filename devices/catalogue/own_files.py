@@ -1,0 +1,56 @@
+"""Files that users write: a template to start from, and a check."""
+
+from pathlib import Path
+
+from devices.availability import AvailabilityProfile
+from devices.catalogue.lookup import PROFILES, SHIPPED, TYPES, Catalogue, identity
+from devices.fleets import FleetMixture, members
+from devices.networks import NetworkProfile
+from devices.problems import InputError, Problem, did_you_mean
+from devices.profiles import DeviceProfile
+from devices.strict_yaml import read_document
+from devices.values import check_id
+
+Profile = DeviceProfile | NetworkProfile | FleetMixture | AvailabilityProfile
+
+PLACEHOLDER = "name-it"
+
+
+def template(kind: str, name: str) -> str:
+    """Return a commented YAML file to fill in, valid as it stands, for a `device`, `network` or `fleet`.
+
+    Raises:
+        InputError: There is no template of this kind, or the name is no id.
+    """
+    templates = {path.stem: path for path in (SHIPPED / "templates").glob("*.yaml")}
+    if kind not in templates:
+        allowed = f"{', '.join(sorted(templates))}{did_you_mean(kind, templates)}"
+        raise InputError(Problem(f"no template for '{kind}'; allowed: {allowed}", value=kind))
+    try:
+        check_id(name)
+    except ValueError as error:
+        raise InputError(Problem(str(error), value=name)) from None
+    return templates[kind].read_text(encoding="utf-8").replace(PLACEHOLDER, name)
+
+
+def check_file(path: Path) -> Profile:
+    """Return what a file of the user's states, after everything that its use would check.
+
+    The members of a fleet may be shipped, or beside it.
+
+    Raises:
+        InputError: The file cannot be used; everything that is wrong with it is told.
+    """
+    document = read_document(path)
+    kind, name = identity(document, path)
+    profile: Profile = PROFILES[kind](document, name)
+    try:
+        if isinstance(profile, NetworkProfile):
+            profile.spreads()
+        if isinstance(profile, FleetMixture):
+            members(profile, Catalogue([path.parent.parent if path.parent.name in TYPES else path.parent]))
+    except InputError as error:
+        raise InputError(
+            *(problem if problem.file else document.located(problem) for problem in error.problems)
+        ) from None
+    return profile

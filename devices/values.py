@@ -1,0 +1,104 @@
+"""Numbers as catalogue files state them: plain, or with kind, source and note."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, ConfigDict, Field
+from pydantic.dataclasses import dataclass
+
+from devices.profiles import Provenance
+
+STRICT = ConfigDict(extra="forbid", strict=True)
+ID_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+Kind = Literal["vendor", "measured", "derived", "third-party", "recalled", "assumed", "user"]
+Confidence = Literal["high", "medium", "low", "not stated"]
+
+NO_DOCUMENT = {
+    "recalled": "no document: recalled when the catalogue was compiled",
+    "assumed": "no document: assumed when the catalogue was compiled",
+}
+
+
+def check_id(name: str) -> str:
+    """Return the name of a catalogue entry unchanged.
+
+    Raises:
+        ValueError: It is not a lower-case letter or digit followed by at most 63 of `a-z 0-9 . _ -`.
+    """
+    if not ID_PATTERN.fullmatch(name):
+        msg = f"'{name}' is no id: use a-z, 0-9, '.', '_' and '-' (at most 64, the first a letter or digit)"
+        raise ValueError(msg)
+    return name
+
+
+Id = Annotated[str, AfterValidator(check_id)]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Stated:
+    """Origin of a number in a file; a user's file may leave all of it out."""
+
+    kind: Kind = "user"
+    source: str | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class PositiveNumber(Stated):
+    """A number above 0 with its origin."""
+
+    value: Annotated[float, Field(gt=0)]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class NonNegativeNumber(Stated):
+    """A number of at least 0 with its origin."""
+
+    value: Annotated[float, Field(ge=0)]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class FractionNumber(Stated):
+    """A share above 0 and at most 1 with its origin."""
+
+    value: Annotated[float, Field(gt=0, le=1)]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class CorrelationNumber(Stated):
+    """A number from -1 to 1 with its origin."""
+
+    value: Annotated[float, Field(ge=-1, le=1)]
+
+
+Positive = Annotated[float, Field(gt=0)] | PositiveNumber
+NonNegative = Annotated[float, Field(ge=0)] | NonNegativeNumber
+Fraction = Annotated[float, Field(gt=0, le=1)] | FractionNumber
+Correlation = Annotated[float, Field(ge=-1, le=1)] | CorrelationNumber
+
+Number = float | PositiveNumber | NonNegativeNumber | FractionNumber | CorrelationNumber
+
+
+def value_of(number: Number) -> float:
+    """Return the bare number."""
+    return number if isinstance(number, int | float) else number.value
+
+
+def origin_of(number: float | Stated, source: str | None, file: str) -> Provenance:
+    """Return where a number comes from.
+
+    Args:
+        number: As stated in the file; a plain number is the user's own.
+        source: The source that the file names for all its numbers.
+        file: The file's name, which is the source of what has no other.
+    """
+    name = Path(file).name
+    if not isinstance(number, Stated):
+        return Provenance(kind="user", source=name)
+    return Provenance(
+        kind=number.kind,
+        source=number.source or NO_DOCUMENT.get(number.kind) or source or name,
+        note=number.note,
+    )
