@@ -1,0 +1,134 @@
+"""The mathematics of a run: what the clock has settled becomes training tasks, in zero simulated time.
+
+`Learning` is what a run asks for. `TaskLearning` has a trainer do it; `CostOnly` learns nothing, so that only the clock
+runs. Both give the same spans, unless a policy reads performances.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from simulator.protocols.rounds import RoundLog
+from simulator.training import Trainer
+from workloads.batches import Batch
+from workloads.tasks import AggregateTask, EvalResult, EvalTask, InitialTask, Recipe, TrainResult, TrainTask
+
+Ranks = Callable[[int], tuple[int, ...]]
+"""The LoRA rank of each block for a client of a given cut."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningData:
+    """Where batches come from.
+
+    Attributes:
+        training: (client, round) -> that round's batches in order.
+        validation: client -> batches of its own validation part.
+        held_out: batches of the global held-out part.
+        num_samples: training samples of each client.
+    """
+
+    training: Callable[[int, int], tuple[Batch, ...]]
+    validation: Callable[[int], tuple[Batch, ...]]
+    held_out: tuple[Batch, ...]
+    num_samples: np.ndarray
+
+
+class Learning(Protocol):
+    """What a run asks of the mathematics, once the clock has settled a round."""
+
+    def train(self, log: RoundLog) -> Mapping[int, TrainResult]:
+        """Train the clients that finished the round and aggregate what they learned; results by client."""
+
+    def validate(self, clients: Sequence[int]) -> Mapping[int, EvalResult]:
+        """Measure each client's own adapter, as its last training left it, on its own validation part."""
+
+    def evaluate(self) -> EvalResult | None:
+        """Measure the global adapter on the held-out part."""
+
+    def export(self, folder: Path) -> None:
+        """Write the global adapter as a PEFT folder, where there is one."""
+
+
+class CostOnly:
+    """Learns nothing."""
+
+    def train(self, log: RoundLog) -> Mapping[int, TrainResult]:  # noqa: ARG002
+        """Return no results."""
+        return {}
+
+    def validate(self, clients: Sequence[int]) -> Mapping[int, EvalResult]:  # noqa: ARG002
+        """Return no measurements: performances are unknown."""
+        return {}
+
+    def evaluate(self) -> EvalResult | None:
+        """Return no measurement."""
+        return None
+
+    def export(self, folder: Path) -> None:
+        """Write nothing: there is no adapter."""
+
+
+class TaskLearning:
+    """Has a trainer learn. Keeps the names of the states that later rounds start from, never tensors.
+
+    These are the global adapter and each client's last training, whose optimizer moments the client carries on with.
+    """
+
+    def __init__(self, trainer: Trainer, recipe: Recipe, data: LearningData, ranks: Ranks, aggregator: str) -> None:
+        self._trainer, self._recipe, self._data, self._ranks = trainer, recipe, data, ranks
+        self._aggregator = aggregator
+        self._adapter = trainer.initial(InitialTask(recipe=recipe))
+        self._trained: dict[int, str] = {}
+        self._num_steps: dict[int, int] = {}
+
+    def train(self, log: RoundLog) -> Mapping[int, TrainResult]:
+        """Train the clients that finished the round and aggregate; weights are their numbers of training samples."""
+        finished = [c.plan for c in log.clients if c.status == "finished"]
+        tasks = [self._train_task(plan.client, plan.cut, log.round) for plan in finished]
+        results = self._trainer.train(tasks)
+        weights = np.array([self._data.num_samples[plan.client] for plan in finished], dtype=np.float64)
+        self._adapter = self._trainer.aggregate(
+            AggregateTask(
+                recipe=self._recipe,
+                rule=self._aggregator,
+                base=self._adapter,
+                updates=tuple(result.key for result in results),
+                weights=tuple((weights / weights.sum()).tolist()),
+            )
+        )
+        for plan, task, result in zip(finished, tasks, results, strict=True):
+            self._trained[plan.client] = result.key
+            self._num_steps[plan.client] = task.first_step + len(task.batches)
+        self._trainer.release([self._adapter, *self._trained.values()])
+        return {plan.client: result for plan, result in zip(finished, results, strict=True)}
+
+    def validate(self, clients: Sequence[int]) -> Mapping[int, EvalResult]:
+        """Measure each client's own adapter on its own validation part."""
+        tasks = [
+            EvalTask(recipe=self._recipe, adapter=self._trained[c], batches=self._data.validation(c)) for c in clients
+        ]
+        return dict(zip(clients, self._trainer.evaluate(tasks), strict=True))
+
+    def evaluate(self) -> EvalResult:
+        """Measure the global adapter on the held-out part."""
+        task = EvalTask(recipe=self._recipe, adapter=self._adapter, batches=self._data.held_out)
+        return self._trainer.evaluate([task])[0]
+
+    def export(self, folder: Path) -> None:
+        """Write the global adapter as a PEFT folder."""
+        self._trainer.export(self._adapter, folder)
+
+    def _train_task(self, client: int, cut: int, round: int) -> TrainTask:  # noqa: A002
+        return TrainTask(
+            recipe=self._recipe,
+            adapter=self._adapter,
+            moments=self._trained.get(client) if self._recipe.optimizer.state == "kept" else None,
+            first_step=self._num_steps.get(client, 0),
+            batches=self._data.training(client, round),
+            ranks=self._ranks(cut),
+            cut=cut,
+        )

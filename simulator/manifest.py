@@ -1,0 +1,72 @@
+"""What run.json says of a run: exactly what was asked for, with every number that stood behind an id."""
+
+import dataclasses
+import hashlib
+import json
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+from simulator.scenario import fingerprint_payload, to_mapping
+from simulator.setting import Setting
+
+LIBRARIES = ("splitft", "simpy", "numpy", "pandas", "pyarrow", "tokenizers", "torch", "transformers", "peft")
+
+
+def describe(setting: Setting, numerics: str | None) -> dict[str, Any]:
+    """Return what is known of a run before it starts: scenario, hardware, contents, fingerprint, versions.
+
+    Args:
+        setting: what the run works with.
+        numerics: names the machine and software that do the learning; None where nothing is learned.
+    """
+    hardware, content = _hardware(setting), _content(setting)
+    return {
+        "scenario": to_mapping(setting.scenario),
+        "hardware": hardware,
+        "content": content,
+        "fingerprint": fingerprint(setting, hardware, content),
+        "numerics": numerics,
+        "versions": {"python": sys.version.split()[0], **{library: version(library) for library in LIBRARIES}},
+    }
+
+
+def fingerprint(setting: Setting, hardware: Mapping[str, Any], content: Mapping[str, Any]) -> str:
+    """Return the sha256 of all that decides a run's result, in hex: two runs that share it are the same run."""
+    behind = json.dumps([hardware, content], sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(f"{fingerprint_payload(setting.scenario)}\n{behind}".encode()).hexdigest()
+
+
+def _hardware(setting: Setting) -> dict[str, Any]:
+    """Return every profile that the run uses, in base units; what each client drew follows from the seed."""
+    return {
+        "devices": [_numbers(device) for device in setting.fleet.device_table],
+        "networks": [
+            {"id": route.id, **{part: _numbers(value) for part, value in _parts(route)}}
+            for route in setting.fleet.network_table
+        ],
+        "server": _numbers(setting.server),
+        "server_links": dataclasses.asdict(setting.server_links),
+    }
+
+
+def _content(setting: Setting) -> dict[str, Any]:
+    dataset = setting.data.dataset
+    return {
+        "model": setting.model.model_digest,
+        "model_revision": setting.model.revision,
+        "tokenizer": setting.model.tokenizer_digest,
+        "dataset": dataset.texts_digest,
+        "samples": len(dataset),
+    }
+
+
+def _parts(route: Any) -> list[tuple[str, Any]]:
+    return [("network", route.network), *([("via", route.via)] if route.via is not None else [])]
+
+
+def _numbers(profile: Any) -> dict[str, Any]:
+    """Return a profile without what does not enter any cost: notes, labels and where its numbers come from."""
+    plain = dataclasses.asdict(profile)
+    return {key: value for key, value in plain.items() if key not in {"provenance", "notes", "label", "confidence"}}

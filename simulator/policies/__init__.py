@@ -1,0 +1,1 @@
+"""Cut policies: pure functions from observations to cuts."""

@@ -1,0 +1,57 @@
+"""From a setting to what the trainer needs: the recipe of all tasks, and the data they are made of."""
+
+from simulator.draws import integer
+from simulator.learning import LearningData, TaskLearning
+from simulator.setting import Setting
+from simulator.training import Trainer
+from workloads.tasks import OptimizerSpec, Recipe
+
+EVALUATION_BATCH_SIZE = 16  # samples; an experimenter's convenience, which changes no simulated time
+
+
+def recipe_of(setting: Setting, numerics: str) -> Recipe:
+    """Return what all tasks of a run share; `numerics` names the machine that will execute them."""
+    scenario, workload = setting.scenario, setting.scenario.workload
+    optimizer = workload.optimizer
+    return Recipe(
+        model_digest=setting.model.model_digest,
+        tokenizer_digest=setting.model.tokenizer_digest,
+        dtype=workload.dtype,
+        targets=tuple(linear.name for linear in setting.lora.targets),
+        rank=workload.lora.rank,
+        alpha=workload.lora.alpha,
+        adapter_seed=integer(scenario.seed.training, "adapter"),
+        optimizer=OptimizerSpec(
+            kind=optimizer.kind,
+            learning_rate=optimizer.learning_rate,
+            betas=optimizer.betas,
+            eps=optimizer.eps,
+            weight_decay=optimizer.weight_decay,
+            schedule=optimizer.schedule,
+            total_steps=None if optimizer.schedule == "constant" else scenario.rounds * workload.local_steps,
+            state=optimizer.state,
+            max_grad_norm=optimizer.max_grad_norm,
+        ),
+        dropout=workload.dropout,
+        activation_codec=workload.codec.activations,
+        gradient_codec=workload.codec.gradients,
+        learning_rule=scenario.protocol.kind,
+        numerics=numerics,
+    )
+
+
+def task_learning(setting: Setting, recipe: Recipe, trainer: Trainer) -> TaskLearning:
+    """Return the learning of a run, done by `trainer`."""
+    data = setting.data
+    return TaskLearning(
+        trainer,
+        recipe,
+        LearningData(
+            training=data.training_batches,
+            validation=data.validation_batches,
+            held_out=data.held_out_batches(EVALUATION_BATCH_SIZE),
+            num_samples=data.num_samples,
+        ),
+        lambda cut: setting.lora.block_ranks(setting.shape.num_blocks, cut),
+        setting.scenario.protocol.aggregator,
+    )

@@ -1,0 +1,24 @@
+"""What a scenario means for learning and for privacy, in words: the things that users are told rather than asked."""
+
+from simulator.setting import Setting
+
+LABELS_LEAVE = "labels leave the device, and in language modelling the labels are the text"
+
+
+def can_cut_affect_learning(setting: Setting) -> str:
+    """Return whether where the model is cut can change what is learned, and through what.
+
+    In exact split training it cannot: the parts compute what the whole model would. It can where the rank depends on
+    the cut, or where each part is clipped by its own norm or draws its own dropout.
+    """
+    workload = setting.scenario.workload
+    ways = [
+        (
+            workload.lora.cut_rank_sides != "none" and workload.lora.cut_rank != workload.lora.rank,
+            f"rank {workload.lora.cut_rank} instead of {workload.lora.rank} in the blocks at the cut",
+        ),
+        (workload.optimizer.max_grad_norm is not None, "gradients are clipped in each part by its own norm"),
+        (workload.dropout > 0, "dropout draws in the order of the parts"),
+    ]
+    found = [way for holds, way in ways if holds]
+    return f"yes: {'; '.join(found)}" if found else "no: it changes time, memory and energy only"

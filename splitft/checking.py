@@ -1,0 +1,105 @@
+"""What `splitft check` prints."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+
+from simulator.prediction import CutPrediction, DevicePrediction, predict
+from simulator.setting import Setting
+from simulator.verdict import LABELS_LEAVE, can_cut_affect_learning
+from splitft.show import GIB, megabytes, table
+
+MAX_COLUMNS = 8  # cuts that a terminal has room for
+MAX_DEVICES = 40
+
+
+def check_tables(setting: Setting) -> list[Table]:
+    """Return what a scenario resolves to, memory and bytes by cut, and seconds a step by device and cut."""
+    found = predict(setting)
+    shown = _spread([row.cut for row in found.cuts])
+    return [
+        table([setting.scenario.name, ""], _facts(setting)),
+        _by_cut([row for row in found.cuts if row.cut in shown], found.length_tokens),
+        _by_device(found.devices, shown),
+    ]
+
+
+def check_json(setting: Setting) -> dict[str, Any]:
+    """Return the same as plain data, in base units."""
+    facts = {
+        "scenario": setting.scenario.name,
+        "num_clients": len(setting.fleet),
+        "num_samples": len(setting.data.dataset),
+        "num_parameters": setting.shape.num_parameters,
+        "cut_affects_learning": can_cut_affect_learning(setting),
+        "notes": list(setting.notes),
+    }
+    return {**facts, **dataclasses.asdict(predict(setting))}
+
+
+def _facts(setting: Setting) -> list[tuple[str, str]]:
+    shape, data, workload = setting.shape, setting.data, setting.scenario.workload
+    samples = data.num_samples
+    return [
+        (
+            "model",
+            f"{setting.model.name}: {shape.family}, {shape.num_blocks} blocks, {shape.num_parameters:,} parameters",
+        ),
+        (
+            "dataset",
+            f"{workload.dataset.source}: {len(data.dataset):,} samples, {len(data.held_out):,} held out",
+        ),
+        ("clients", f"{len(setting.fleet):,}, with {samples.min():,} to {samples.max():,} samples each"),
+        ("server", f"{setting.scenario.server.slots} x {setting.server.id}"),
+        ("protocol, policy", f"{setting.scenario.protocol.kind}, {setting.scenario.policy.kind}"),
+        ("can the cut affect learning here?", can_cut_affect_learning(setting)),
+        ("privacy", LABELS_LEAVE),
+    ]
+
+
+def _by_cut(rows: Sequence[CutPrediction], length_tokens: int) -> Table:
+    return table(
+        ["cut", "up a step", "down a step", "adapter a round", "client GiB", "server GiB"],
+        [
+            (
+                row.cut,
+                megabytes(row.up_bytes),
+                megabytes(row.down_bytes),
+                megabytes(row.adapter_bytes),
+                f"{row.client_memory_bytes / GIB:.3f}",
+                f"{row.server_memory_bytes / GIB:.3f}",
+            )
+            for row in rows
+        ],
+        title="By cut",
+        caption=f"bytes of a batch of the mean padded length ({length_tokens} tokens); memory of the longest batch",
+    )
+
+
+def _by_device(devices: Sequence[DevicePrediction], shown: Sequence[int]) -> Table:
+    rows = [
+        (
+            row.device,
+            row.num_clients,
+            f"{row.memory_usable_bytes / GIB:.1f}",
+            row.max_cut,
+            *(f"{step_s:.3g}" if (step_s := row.step_s[cut - 1]) is not None else "-" for cut in shown),
+        )
+        for row in devices[:MAX_DEVICES]
+    ]
+    left_out = f"; {len(devices) - MAX_DEVICES} more devices" if len(devices) > MAX_DEVICES else ""
+    return table(
+        ["device", "clients", "usable GiB", "deepest", *(f"cut {cut}" for cut in shown)],
+        rows,
+        title="Seconds of a step by cut",
+        caption=f"on the median link of these clients, nobody else at the server; -: does not fit{left_out}",
+    )
+
+
+def _spread(cuts: Sequence[int]) -> list[int]:
+    """Return at most `MAX_COLUMNS` cuts, evenly chosen, with the first and the last."""
+    if len(cuts) <= MAX_COLUMNS:
+        return list(cuts)
+    return sorted({cuts[round(i * (len(cuts) - 1) / (MAX_COLUMNS - 1))] for i in range(MAX_COLUMNS)})

@@ -1,0 +1,232 @@
+"""`splitft scenarios|models|devices|networks|fleets`: what can be named in a scenario, as tables and in detail."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from devices.catalogue.lookup import Catalogue
+from devices.networks import Spread
+from devices.profiles import Provenance
+from splitft.show import GIB, console, mbit_per_s, milliseconds, table, tflops
+
+CatalogueOption = Annotated[
+    list[Path] | None, typer.Option("--catalogue", metavar="DIR", help="A folder with your own files.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
+Name = Annotated[str, typer.Argument(metavar="ID")]
+
+
+def _app(help_: str) -> typer.Typer:
+    return typer.Typer(help=help_, no_args_is_help=True, rich_markup_mode=None)
+
+
+scenarios_app = _app("The scenarios that come with splitft.")
+models_app = _app("The models that are on this machine.")
+devices_app = _app("The devices of the catalogue and your own.")
+networks_app = _app("The networks of the catalogue and your own.")
+fleets_app = _app("The fleets of the catalogue and your own.")
+
+
+@scenarios_app.command("list")
+def list_scenarios() -> None:
+    """List the shipped scenarios."""
+    from simulator.scenario import Scenario, shipped
+
+    console().print(table(["scenario", "what it is"], [(name, Scenario.load(name).label) for name in shipped()]))
+
+
+@scenarios_app.command("show")
+def show_scenario(scenario: Name) -> None:
+    """Print a scenario with every default written out."""
+    from simulator.scenario import Scenario, to_yaml
+
+    typer.echo(to_yaml(Scenario.load(scenario)), nl=False)
+
+
+@models_app.command("list")
+def list_models() -> None:
+    """List the models that are shipped or fetched."""
+    from workloads.models import model_names
+
+    rows = []
+    for name in model_names():
+        facts = _model_facts(name)
+        rows.append((name, facts["family"], f"{facts['parameters']:,}", facts["blocks"], facts["hidden_size"]))
+    console().print(table(["model", "family", "parameters", "blocks", "hidden size"], rows))
+
+
+@models_app.command("show")
+def show_model(model: Name) -> None:
+    """Show a model: a name, a folder or a Hub id."""
+    console().print(table(["", model], [(key, str(value)) for key, value in _model_facts(model).items()]))
+
+
+@devices_app.command("list")
+def list_devices(catalogue: CatalogueOption = None, json_: JsonOption = False) -> None:
+    """List devices; an asterisk marks a number that is assumed."""
+    found = Catalogue(catalogue or [])
+    profiles = [found.device(name) for name in found.ids("devices")]
+    if json_:
+        _print_json(profiles)
+        return
+    rows = [
+        (
+            p.id,
+            p.tier,
+            tflops(p.peak_flops_per_s.get("float32")),
+            tflops(p.peak_flops_per_s.get("float16")),
+            f"{p.achieved_frac:.2f}{_assumed(p.provenance, 'achieved_frac')}",
+            f"{p.memory_usable_bytes / GIB:.1f}{_assumed(p.provenance, 'memory_usable_bytes')}",
+            "yes" if "bfloat16" in p.peak_flops_per_s else "no",
+            p.confidence,
+        )
+        for p in profiles
+    ]
+    headings = ["device", "tier", "fp32 TFLOP/s", "fp16 TFLOP/s", "achieved", "usable GiB", "bf16", "confidence"]
+    console().print(table(headings, rows, caption="* assumed; `splitft devices show ID` gives every number's source"))
+
+
+@devices_app.command("show")
+def show_device(device: Name, catalogue: CatalogueOption = None, json_: JsonOption = False) -> None:
+    """Show a device: every number with its kind and source."""
+    _show(Catalogue(catalogue or []).device(device), json_)
+
+
+@devices_app.command("check")
+def check_device(file: Annotated[Path, typer.Argument(help="A YAML file of yours.")]) -> None:
+    """Check a file of yours: a device, network or fleet."""
+    from devices.catalogue.own_files import check_file
+
+    profile = check_file(file)
+    typer.echo(f"{file}: good: {type(profile).__name__.removesuffix('Profile').lower()} '{profile.id}'")
+    _show(profile, as_json=False)
+
+
+@networks_app.command("list")
+def list_networks(catalogue: CatalogueOption = None, json_: JsonOption = False) -> None:
+    """List networks: medians, and what is missing where one cannot be used yet."""
+    found = Catalogue(catalogue or [])
+    profiles = [found.network(name) for name in found.ids("networks")]
+    if json_:
+        _print_json(profiles)
+        return
+    rows = [
+        (
+            p.id,
+            mbit_per_s(_median(p.downlink_bytes_per_s)),
+            mbit_per_s(_median(p.uplink_bytes_per_s)),
+            milliseconds(_median(p.rtt_s)),
+            p.confidence,
+            "" if p.usable else f"missing: {', '.join(p.missing)}",
+        )
+        for p in profiles
+    ]
+    console().print(table(["network", "down Mbit/s", "up Mbit/s", "RTT ms", "confidence", "unusable"], rows))
+
+
+@networks_app.command("show")
+def show_network(network: Name, catalogue: CatalogueOption = None, json_: JsonOption = False) -> None:
+    """Show a network: every number with its kind and source."""
+    _show(Catalogue(catalogue or []).network(network), json_)
+
+
+@fleets_app.command("list")
+def list_fleets(catalogue: CatalogueOption = None, json_: JsonOption = False) -> None:
+    """List fleets: mixtures of devices and networks."""
+    found = Catalogue(catalogue or [])
+    profiles = [found.fleet(name) for name in found.ids("fleets")]
+    if json_:
+        _print_json(profiles)
+        return
+    rows = [(p.id, len(p.devices), len(p.networks), p.availability, p.unusable or "") for p in profiles]
+    console().print(table(["fleet", "devices", "networks", "availability", "unusable"], rows))
+
+
+@fleets_app.command("show")
+def show_fleet(fleet: Name, catalogue: CatalogueOption = None, json_: JsonOption = False) -> None:
+    """Show a fleet: what it mixes, with weights."""
+    profile = Catalogue(catalogue or []).fleet(fleet)
+    if json_:
+        _print_json(profile)
+        return
+    console().print(table(["device", "weight"], [(s.device, f"{s.weight:.2f}") for s in profile.devices]))
+    routes = [(s.network, s.via or "", f"{s.weight:.2f}") for s in profile.networks]
+    console().print(table(["network", "via", "weight"], routes))
+    _show(profile, as_json=False, hidden=("devices", "networks"))
+
+
+def _model_facts(name: str) -> dict[str, Any]:
+    from devices.problems import InputError, Problem
+    from workloads.config_json import ConfigError
+    from workloads.models import ModelError, resolve_model
+    from workloads.shapes import ModelShape
+
+    try:
+        model = resolve_model(name)
+        shape = ModelShape.from_config(model.config)
+    except (ModelError, ConfigError) as error:
+        raise InputError(Problem(str(error), value=name)) from None
+    return {
+        "family": shape.family,
+        "parameters": shape.num_parameters,
+        "blocks": shape.num_blocks,
+        "hidden_size": shape.hidden_size,
+        "vocabulary": shape.vocab_size,
+        "longest_tokens": shape.max_positions,
+        "weights": ", ".join(str(file) for file in model.weight_files),
+        "revision": model.revision or "local",
+        "digest": model.model_digest,
+    }
+
+
+def _show(profile: Any, as_json: bool, hidden: tuple[str, ...] = ()) -> None:
+    """Print the fields of a profile in base units, each with its origin."""
+    if as_json:
+        _print_json(profile)
+        return
+    provenance: Mapping[str, Provenance] = profile.provenance
+    rows = []
+    for key, value in _flat(profile):
+        if key.split(".")[0] not in {*hidden, "provenance"}:
+            origin = provenance.get(key) or provenance.get(key.split(".")[0])
+            rows.append((key, value, origin.kind if origin else "", origin.source if origin else ""))
+    console().print(table([profile.id, "value (base units)", "kind", "source"], rows))
+
+
+def _flat(profile: Any) -> list[tuple[str, str]]:
+    rows = []
+    for field in dataclasses.fields(profile):
+        value = getattr(profile, field.name)
+        if isinstance(value, Mapping):
+            rows += [
+                (f"{field.name}.{key}", f"{item:.6g}") for key, item in value.items() if field.name != "provenance"
+            ]
+        elif dataclasses.is_dataclass(value):
+            rows += [(f"{field.name}.{part}", text) for part, text in _flat(value)]
+        else:
+            rows.append(
+                (field.name, f"{value:.6g}" if isinstance(value, float) else "unknown" if value is None else str(value))
+            )
+    return rows
+
+
+def _median(spread: Spread | None) -> float | None:
+    return None if spread is None else spread.median
+
+
+def _assumed(provenance: Mapping[str, Provenance], field: str) -> str:
+    origin = provenance.get(field)
+    return "*" if origin is not None and origin.kind == "assumed" else ""
+
+
+def _print_json(value: Any) -> None:
+    plain = [_plain(item) for item in value] if isinstance(value, list) else _plain(value)
+    typer.echo(json.dumps(plain, indent=2, ensure_ascii=False))
+
+
+def _plain(profile: Any) -> Any:
+    return dataclasses.asdict(profile)
