@@ -11,15 +11,13 @@ from pathlib import Path
 
 import platformdirs
 
-from devices.catalogue.lookup import Catalogue
-from devices.fleets import Fleet, FleetEntry, explicit_fleet, mixture_fleet
+from devices.fleets import Fleet
 from devices.problems import InputError, Problem
 from devices.profiles import DeviceProfile
-from devices.units import GIBI
 from simulator.client_data import ClientData, divide
 from simulator.cost import ProfiledCosts
-from simulator.draws import generator
-from simulator.memory import MemoryModel, max_feasible_cut
+from simulator.hardware import hardware, max_cuts, under
+from simulator.memory import MemoryModel
 from simulator.scenario import Scenario
 from simulator.world import ServerLinks
 from workloads.config_json import ConfigError
@@ -101,8 +99,9 @@ def resolve(
         InputError: something that the scenario names cannot be found or used, or does not fit together.
     """
     model, shape, lora = _model(scenario)
-    fleet, server, server_links, notes = _hardware(scenario, catalogue)
-    with _under("workload.dtype"):
+    machines = hardware(scenario, catalogue)
+    fleet, server = machines.fleet, machines.server
+    with under("workload.dtype"):
         costs = _costs(scenario, shape, lora, fleet, server)
     data = _data(scenario, model, len(fleet), on_tokens, cache)
     memory = MemoryModel(
@@ -119,12 +118,12 @@ def resolve(
         lora=lora,
         fleet=fleet,
         server=server,
-        server_links=server_links,
+        server_links=machines.server_links,
         data=data,
         costs=costs,
         memory=memory,
-        max_cuts=_max_cuts(scenario, memory, fleet, server),
-        notes=(*scenario.notes, *notes),
+        max_cuts=max_cuts(scenario, memory, fleet, server),
+        notes=(*scenario.notes, *machines.notes),
     )
 
 
@@ -184,39 +183,6 @@ def _stated_cuts(scenario: Scenario) -> list[tuple[str, int]]:
             return [*bounds, *([] if policy.max_cut is None else [("policy.max_cut", policy.max_cut)])]
 
 
-def _hardware(
-    scenario: Scenario, catalogue_folders: Sequence[Path]
-) -> tuple[Fleet, DeviceProfile, ServerLinks, tuple[str, ...]]:
-    own = [scenario.folder] if scenario.folder is not None else []
-    catalogue = Catalogue((*own, *catalogue_folders))
-    notes = [f"{entry.kind} '{entry.id}' is yours ({entry.file}), not the shipped one" for entry in catalogue.shadowed]
-    with _under("fleet"):
-        fleet = _fleet(scenario, catalogue)
-    with _under("server.device"):
-        server = catalogue.device(scenario.server.device)
-    with _under("server.network"):
-        downlink, uplink, latency_s = catalogue.network(scenario.server.network).median()
-    if scenario.fleet.mixture is not None:
-        suited = catalogue.fleet(scenario.fleet.mixture).availability
-        if suited != scenario.availability.kind:
-            notes.append(f"fleet '{scenario.fleet.mixture}' is known to be {suited}; here it is always on")
-    # The server's downlink carries what clients send.
-    links = ServerLinks(uplink_bytes_per_s=downlink, downlink_bytes_per_s=uplink, latency_s=latency_s)
-    return fleet, server, links, tuple(notes)
-
-
-def _fleet(scenario: Scenario, catalogue: Catalogue) -> Fleet:
-    section, rng = scenario.fleet, generator(scenario.seed.fleet, "fleet")
-    if section.mixture is not None:
-        assert section.count is not None  # the section refuses a mixture without it
-        return mixture_fleet(section.mixture, section.count, catalogue, rng)
-    entries = [
-        FleetEntry(device=group.device, network=group.network, via=group.via, count=group.count)
-        for group in section.clients or ()
-    ]
-    return explicit_fleet(entries, catalogue, rng)
-
-
 def _beside(scenario: Scenario, name: str) -> str:
     """Return a file or folder that the scenario names relative to itself as one that can be found from anywhere."""
     if scenario.folder is not None and (scenario.folder / name).exists():
@@ -259,17 +225,6 @@ def _blamed_on(key: str, value: object) -> Iterator[None]:
         raise InputError(Problem(str(error), key=key, value=value)) from None
 
 
-@contextmanager
-def _under(section: str) -> Iterator[None]:
-    """Put the section's name before the keys of problems that know only their place in it."""
-    try:
-        yield
-    except InputError as error:
-        raise InputError(
-            *(dataclasses.replace(p, key=f"{section}.{p.key}" if p.key else section) for p in error.problems)
-        ) from None
-
-
 def _costs(scenario: Scenario, shape: ModelShape, lora: LoraSpec, fleet: Fleet, server: DeviceProfile) -> ProfiledCosts:
     workload = scenario.workload
     return ProfiledCosts(
@@ -282,56 +237,3 @@ def _costs(scenario: Scenario, shape: ModelShape, lora: LoraSpec, fleet: Fleet, 
         device_index=fleet.device_index,
         server=server,
     )
-
-
-def _max_cuts(scenario: Scenario, memory: MemoryModel, fleet: Fleet, server: DeviceProfile) -> tuple[int, ...]:
-    """Return the deepest cut of each device of the fleet's table.
-
-    Raises:
-        InputError: a device that some client has cannot hold the fewest blocks that the scenario asks of it, or the
-            server cannot hold its part.
-    """
-    policy = scenario.policy
-    limit = policy.max_cut if policy.kind == "splitft" else None
-    fits = [max_feasible_cut(device, memory, max_cut=limit) for device in fleet.device_table]
-    problems = []
-    for number, device in enumerate(fleet.device_table):
-        needed = least_cut(scenario, device.id)
-        if fits[number] < needed:
-            needs, has = memory.client(needed).total_bytes / GIBI, device.memory_usable_bytes / GIBI
-            num_clients = int((fleet.device_index == number).sum())
-            problems.append(
-                Problem(
-                    f"{num_clients} client(s) with device '{device.id}' cannot hold {needed} block(s): that takes "
-                    f"{needs:.2f} GiB and {has:.2f} GiB are usable; choose another device, a smaller model, batch or "
-                    f"length, or a shallower cut (`splitft check` shows memory by cut)",
-                    key="fleet",
-                    value=device.id,
-                )
-            )
-    shallowest = [least_cut(scenario, fleet.device(client).id) for client in range(len(fleet))]
-    needs_bytes = memory.server(shallowest, slots=scenario.server.slots).total_bytes
-    if needs_bytes > server.memory_usable_bytes:
-        problems.append(
-            Problem(
-                f"device '{server.id}' cannot hold the server's part for {len(fleet)} clients: that takes "
-                f"{needs_bytes / GIBI:.2f} GiB and {server.memory_usable_bytes / GIBI:.2f} GiB are usable",
-                key="server.device",
-                value=server.id,
-            )
-        )
-    if problems:
-        raise InputError(*problems)
-    return tuple(fits)
-
-
-def least_cut(scenario: Scenario, device: str) -> int:
-    """Return the fewest blocks that the scenario asks a client with this device to hold."""
-    policy = scenario.policy
-    match policy.kind:
-        case "fixed":
-            return policy.cut
-        case "per-device":
-            return policy.cuts.get(device, policy.default)
-        case _:
-            return policy.min_cut

@@ -1,0 +1,221 @@
+"""The command line as a user meets it: messages, exit codes, folders. In this process, so that it stays quick."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from splitft import cli
+
+FLEET = "fleet: {clients: [{device: rpi5-8gb, network: lan-1gbe}]}\n"
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def call(capsys, monkeypatch):
+    """Return a function that calls the command line and returns (exit code, standard output, standard error)."""
+
+    def call(*arguments):
+        monkeypatch.setattr(sys, "argv", ["splitft", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        captured = capsys.readouterr()
+        return stop.value.code, captured.out, captured.err
+
+    return call
+
+
+BAD = [
+    ("unknown key", "fleet: {clients: [{device: rpi5-8gb, network: lan-1gbe}]}\nround: 3\n", ["round", "rounds"]),
+    ("wrong type", FLEET + "rounds: many\n", ["rounds", "many"]),
+    ("duplicate key", FLEET + "rounds: 1\nrounds: 2\n", ["rounds", "twice"]),
+    ("alias bomb", "a: &a [x, x]\nb: &b [*a, *a]\nfleet: *b\n", ["alias"]),
+    ("nan", FLEET + "workload: {optimizer: {learning_rate: .nan}}\n", ["learning_rate", "nan"]),
+    ("not a mapping", "- a\n- b\n", ["mapping"]),
+    ("a name that climbs", FLEET + "name: ../x\n", ["name"]),
+    ("unknown device", "fleet: {clients: [{device: rpi6-8gb, network: lan-1gbe}]}\n", ["rpi6-8gb", "rpi5-8gb"]),
+    ("unknown network", "fleet: {clients: [{device: rpi5-8gb, network: lan-2gbe}]}\n", ["lan-2gbe", "lan-1gbe"]),
+    ("unusable network", "fleet: {clients: [{device: rpi5-8gb, network: lumos5g-4g-moving}]}\n", ["uplink_mbit_per_s"]),
+    ("unknown dataset", FLEET + "workload: {dataset: pydoc}\n", ["pydoc", "pydocs"]),
+    ("missing dataset file", FLEET + "workload: {dataset: texts.jsonl}\n", ["texts.jsonl"]),
+    ("unknown model", FLEET + "workload: {model: tine}\n", ["tine", "tiny"]),
+    ("cut out of range", FLEET + "policy: {kind: fixed, cut: 8}\n", ["policy.cut", "1 to 7"]),
+    ("too long", FLEET + "workload: {max_length_tokens: 1024}\n", ["max_length_tokens", "512"]),
+    ("rank too large", FLEET + "workload: {lora: {rank: 512}}\n", ["workload.lora.rank"]),
+    (
+        "too many clients for the text",
+        "fleet: {mixture: edge-lab, count: 5000}\n",
+        ["workload.partition", "min_samples"],
+    ),
+    (
+        "dtype that a device lacks",
+        FLEET + "workload: {dtype: bfloat16}\nexecution: {trainer: cost-only}\n",
+        ["rpi5-8gb"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
+@pytest.mark.parametrize("command", ["run", "check"])
+def test_bad_input_ends_with_2_and_a_message_and_writes_nothing(command, text, expected, call, tmp_path):
+    Path("mine.yaml").write_text(text)
+    code, out, err = call(command, "mine.yaml")
+    assert code == 2
+    assert "Traceback" not in err
+    for word in expected:
+        assert word in err
+    assert not out
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
+
+
+def test_an_empty_dataset_is_refused(call):
+    Path("mine.yaml").write_text(FLEET + "workload: {dataset: nothing.txt}\n")
+    Path("nothing.txt").write_text("\n\n")
+    code, _, err = call("run", "mine.yaml")
+    assert (code, "empty" in err) == (2, True)
+
+
+def test_a_mixture_that_does_not_sum_is_refused(call):
+    Path("lopsided.yaml").write_text(
+        "type: fleet\nid: lopsided\ndevices: [{device: rpi5-8gb, weight: 0.4}]\n"
+        "networks: [{network: lan-1gbe, weight: 1.0}]\navailability: always-on\n"
+    )
+    Path("mine.yaml").write_text("fleet: {mixture: lopsided, count: 3}\n")
+    code, _, err = call("run", "mine.yaml")
+    assert code == 2
+    assert "lopsided.yaml:3: devices" in err
+    assert "sum" in err
+
+
+def test_a_negative_bandwidth_is_refused_with_its_file_and_line(call):
+    Path("slow.yaml").write_text("type: network\nid: slow\nuplink_mbit_per_s: -3\ndownlink_mbit_per_s: 3\nrtt_ms: 10\n")
+    Path("mine.yaml").write_text("fleet: {clients: [{device: rpi5-8gb, network: slow}]}\n")
+    code, _, err = call("run", "mine.yaml")
+    assert code == 2
+    assert "slow.yaml:3" in err
+    assert "uplink_mbit_per_s" in err
+
+
+def test_a_client_whose_memory_cannot_hold_one_block_is_named(call):
+    device = Path("toaster.yaml")
+    assert call("new", "device", "toaster")[0] == 0
+    text = device.read_text()
+    lines = [
+        "memory_gib: 0.25" if line.startswith("memory_gib:") else line
+        for line in text.splitlines()
+        if not line.startswith("memory_usable_gib:")
+    ]
+    device.write_text("\n".join(lines) + "\n")
+    Path("mine.yaml").write_text("fleet: {clients: [{device: toaster, network: lan-1gbe}]}\n")
+    code, _, err = call("run", "mine.yaml")
+    assert code == 2
+    assert "toaster" in err
+    assert "GiB" in err
+
+
+def test_an_output_folder_that_exists_is_left_alone(call, tmp_path):
+    (tmp_path / "out").mkdir()
+    code, _, err = call("run", "quickstart", "--trainer", "cost-only", "--out", "out")
+    assert code == 2
+    assert "out exists" in err
+    assert not list((tmp_path / "out").iterdir())
+
+
+def test_every_problem_of_a_file_is_told_at_once(call):
+    Path("mine.yaml").write_text("round: 3\nname: ../x\nfleet: {clients: []}\n")
+    code, _, err = call("check", "mine.yaml")
+    assert code == 2
+    assert all(f"mine.yaml:{line}" in err for line in (1, 2, 3))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "quickstart", "--set", "policy.kind=splitfed"),
+        ("run", "quickstart", "--set", "rounds"),
+        ("run", "quikstart"),
+        ("run", "quickstart", "--device", "tpu"),
+        ("devices", "show", "rpi6"),
+        ("networks", "show", "lan"),
+        ("new", "gadget", "x"),
+        ("new", "device", "../x"),
+        ("no-such-command",),
+    ],
+    ids=" ".join,
+)
+def test_a_mistake_on_the_command_line_ends_with_2(arguments, call, tmp_path):
+    code, _, err = call(*arguments)
+    assert code == 2
+    assert err
+    assert "Traceback" not in err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_number_with_an_exponent_is_a_number(call):
+    Path("mine.yaml").write_text(FLEET + "workload: {optimizer: {learning_rate: 5e-5}}\n")
+    code, out, _ = call("check", "mine.yaml", "--json")
+    assert code == 0
+    assert json.loads(out)["num_clients"] == 1
+
+
+def test_a_cost_only_run_prints_its_closing_table_and_numbers_its_folders(call):
+    for number in (1, 2):
+        code, out, _ = call("run", "quickstart", "--trainer", "cost-only", "--set", "rounds=1")
+        assert code == 0
+        assert "simulated time" in out
+        assert "slowest client" in out
+        assert Path(f"runs/quickstart-{number:03d}/run.json").is_file()
+
+
+def test_json_on_standard_output_is_json_alone(call):
+    code, out, _ = call("run", "quickstart", "--trainer", "cost-only", "--set", "rounds=1", "--json")
+    assert code == 0
+    summary = json.loads(out)
+    assert summary["num_rounds"] == 1
+    assert summary["up_bytes"]["upload_activations"] > 0
+
+
+def test_quiet_prints_nothing(call):
+    assert call("run", "quickstart", "--trainer", "cost-only", "--set", "rounds=1", "--quiet") == (0, "", "")
+
+
+def test_a_template_of_a_scenario_runs_as_it_stands(call):
+    assert call("new", "scenario", "mine")[0] == 0
+    assert call("check", "mine.yaml")[0] == 0
+    assert call("new", "scenario", "mine")[0] == 2  # never over a file that is there
+
+
+def test_a_device_of_ones_own_is_used_from_a_catalogue_folder(call):
+    Path("own").mkdir()
+    assert call("new", "device", "toaster")[0] == 0
+    Path("toaster.yaml").rename("own/toaster.yaml")
+    assert call("devices", "check", "own/toaster.yaml")[0] == 0
+    code, out, _ = call("devices", "list", "--catalogue", "own")
+    assert code == 0
+    assert "toaster" in out
+    override = "fleet.clients=[{device: toaster, network: lan-1gbe}]"
+    assert call("check", "quickstart", "--catalogue", "own", "--set", override)[0] == 0
+
+
+def test_an_unexpected_failure_is_told_without_a_traceback(call, monkeypatch):
+    def fail(*_, **__):
+        raise RuntimeError("the roof is on fire")
+
+    monkeypatch.setattr("splitft.commands.run_scenario", fail)
+    code, _, err = call("run", "quickstart")
+    assert code == 1
+    assert "the roof is on fire" in err
+    assert "Traceback" not in err
+
+
+def test_an_interruption_ends_with_130(call, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("splitft.commands.run_scenario", interrupt)
+    assert call("run", "quickstart")[0] == 130
