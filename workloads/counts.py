@@ -1,0 +1,215 @@
+"""Work and sizes of LoRA training: FLOPs, parameters and bytes of any run of blocks, from shapes alone.
+
+A multiplication and an addition are 2 FLOPs (Kaplan et al. 2020, arXiv 2001.08361, section 2.1). Elementwise work
+(norms, activations, softmax) is not counted: it is bound by memory and part of what a device's achieved fraction of its
+peak, measured on whole layers, leaves over. Tokens are padded ones: kernels compute padding too.
+"""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from workloads.blocks import BlockShape, Linear, gradient_flow
+from workloads.ranks import LoraSpec
+from workloads.shapes import ModelShape
+
+WEIGHT_BYTES: Mapping[str, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
+ADAPTER_BYTES = 4  # adapters are float32 whatever the base model is, in memory and on the wire
+INDEX_BYTES = 4  # labels and lengths travel as int32
+
+# AdamW (Loshchilov & Hutter 2019, algorithm 2) as one pass over memory: it reads weight, gradient and both moments and
+# writes weight and both moments, float32 each.
+OPTIMIZER_BYTES_TOUCHED = (4 + 3) * 4
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class AttentionKernel:
+    """How the product of attention is computed.
+
+    Attributes:
+        skips_mask: leaves out what the causal mask hides (FlashAttention); else the full window is computed.
+        recomputes: backward computes the attention weights again instead of keeping them.
+    """
+
+    skips_mask: bool = False
+    recomputes: bool = False
+
+
+PLAIN_ATTENTION = AttentionKernel()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Part:
+    """A run of consecutive blocks with their adapters: what one side of the cut holds.
+
+    Attributes:
+        shape: the whole model.
+        targets: the adapted linears of each block.
+        blocks: which blocks, counted from 0.
+        ranks: of the adapters in these blocks, one per block.
+        has_embeddings, has_head: whether embeddings, or final norm and LM head, belong to it.
+        has_input_gradient: whether its input carries a gradient; false below the embeddings, which are frozen.
+    """
+
+    shape: ModelShape
+    targets: tuple[Linear, ...]
+    blocks: range
+    ranks: tuple[int, ...]
+    has_embeddings: bool
+    has_head: bool
+    has_input_gradient: bool
+
+
+@dataclass(frozen=True, slots=True)
+class BlockKind:
+    """What a block's cost depends on besides the batch: rank, attention window, gradient at its input."""
+
+    rank: int
+    window: int | None
+    has_input_gradient: bool
+
+
+def client_part(shape: ModelShape, lora: LoraSpec, cut: int) -> Part:
+    """Return embeddings and blocks 1..cut; with all blocks (no split) also norm and head."""
+    return Part(
+        shape=shape,
+        targets=lora.targets,
+        blocks=range(cut),
+        ranks=lora.block_ranks(shape.num_blocks, cut)[:cut],
+        has_embeddings=True,
+        has_head=cut == shape.num_blocks,
+        has_input_gradient=False,
+    )
+
+
+def server_part(shape: ModelShape, lora: LoraSpec, cut: int) -> Part:
+    """Return blocks cut+1..L, final norm and LM head; its input carries the gradient that the client waits for."""
+    return Part(
+        shape=shape,
+        targets=lora.targets,
+        blocks=range(cut, shape.num_blocks),
+        ranks=lora.block_ranks(shape.num_blocks, cut)[cut:],
+        has_embeddings=False,
+        has_head=True,
+        has_input_gradient=True,
+    )
+
+
+def block_kinds(part: Part) -> Mapping[BlockKind, int]:
+    """Return how many blocks of each kind a part has; blocks of one kind cost the same."""
+    kinds: Counter[BlockKind] = Counter()
+    carries = part.has_input_gradient
+    for block, rank in zip(part.blocks, part.ranks, strict=True):
+        kinds[BlockKind(rank, part.shape.attention_windows[block], carries)] += 1
+        carries = True  # every block has adapters, so what leaves it carries a gradient
+    return kinds
+
+
+def forward_flops(part: Part, batch_size: int, length_tokens: int, kernel: AttentionKernel) -> int:
+    """Return the FLOPs of one forward pass, LM head included where the part has it; embeddings are look-ups."""
+    tokens = batch_size * length_tokens
+    linears = part.shape.block.num_linear_weights
+    widths = _sum_of_widths(part.targets)
+    flops = _head_flops(part, tokens)
+    flops += 2 * tokens * part.shape.num_projection_weights if part.has_embeddings else 0
+    for kind, num_blocks in block_kinds(part).items():
+        # 2 P for x Wᵀ; LoRA computes A x (2 r d_in) and B of that (2 r d_out).
+        per_token = 2 * linears + 2 * kind.rank * widths
+        attention = _attention_flops(part.shape.block, kind.window, length_tokens, kernel)
+        flops += num_blocks * (tokens * per_token + batch_size * attention)
+    return flops
+
+
+def backward_flops(part: Part, batch_size: int, length_tokens: int, kernel: AttentionKernel) -> int:
+    """Return the FLOPs of one backward pass, down to the lowest tensor whose gradient anybody needs.
+
+    Frozen weights need no weight gradient, so a linear costs 2 P here and 4 P in all, where training it costs 6 P. The
+    embeddings are frozen: the lowest adapted block of a client passes no gradient on to its input.
+    """
+    tokens = batch_size * length_tokens
+    flops = _head_flops(part, tokens)  # the gradient of the head's input: as much as the head itself
+    for kind, num_blocks in block_kinds(part).items():
+        flow = gradient_flow(part.shape.block, part.targets, block_input=kind.has_input_gradient)
+        per_token = sum(
+            _linear_backward_flops(linear, kind.rank if linear in part.targets else 0, flow.at_input_of(linear.role))
+            for linear in part.shape.block.linears
+        )
+        # q kᵀ and weights v have two factors each: two products in backward for one in forward (2 x). Recomputing the
+        # weights from q and k is one product more, half a forward (2.5 x; Dao 2023, arXiv 2307.08691, section 4.1).
+        forward = _attention_flops(part.shape.block, kind.window, length_tokens, kernel) if flow.attention else 0
+        attention = 5 * forward // 2 if kernel.recomputes else 2 * forward
+        flops += num_blocks * (tokens * per_token + batch_size * attention)
+    return flops
+
+
+def _linear_backward_flops(linear: Linear, rank: int, input_gradient: bool) -> int:
+    """Return FLOPs per token: gradients of A (r d_in), B (r d_out), A x (r d_out) and, if needed, x (P + r d_in)."""
+    adapter = 2 * rank * (linear.d_in + 2 * linear.d_out)
+    return adapter + (2 * linear.num_weights + 2 * rank * linear.d_in if input_gradient else 0)
+
+
+def _attention_flops(block: BlockShape, window: int | None, length_tokens: int, kernel: AttentionKernel) -> int:
+    """Return the FLOPs of q kᵀ and weights times v for one sequence.
+
+    Every token meets w = min(T, window) keys in every head, 2 FLOPs for each of head_dim values in each of the two
+    products: 4 T w heads head_dim. Skipping the mask, the i-th token meets min(i, w): T w - w²/2 pairs, which is half
+    where w = T.
+    """
+    width = length_tokens if window is None else min(length_tokens, window)
+    per_pair = 4 * block.num_heads * block.head_dim
+    if kernel.skips_mask:
+        return per_pair // 2 * (2 * length_tokens * width - width * width)
+    return per_pair * length_tokens * width
+
+
+def _head_flops(part: Part, tokens: int) -> int:
+    """Return the FLOPs of LM head and, for OPT-350M, the projection before it, in one direction."""
+    shape = part.shape
+    return 2 * tokens * (shape.num_head_weights + shape.num_projection_weights) if part.has_head else 0
+
+
+def _sum_of_widths(targets: tuple[Linear, ...]) -> int:
+    return sum(linear.d_in + linear.d_out for linear in targets)
+
+
+def base_parameters(part: Part) -> int:
+    """Return the parameters of the frozen base model that a part holds; a tied matrix once, if it holds both uses."""
+    shape = part.shape
+    if part.has_embeddings and part.has_head:
+        return shape.num_parameters
+    outside = shape.num_embedding_parameters if part.has_embeddings else 0
+    outside += shape.num_head_parameters if part.has_head else 0
+    return outside + len(part.blocks) * shape.block.num_parameters
+
+
+def base_bytes(part: Part, dtype: str) -> int:
+    """Return the bytes of a part's base model: parameters in `dtype` and constant buffers."""
+    return base_parameters(part) * WEIGHT_BYTES[dtype] + len(part.blocks) * part.shape.block.num_buffer_bytes
+
+
+def adapter_parameters(part: Part) -> int:
+    """Return the values of A (r x d_in) and B (d_out x r), over all adapted linears of the part."""
+    return sum(part.ranks) * _sum_of_widths(part.targets)
+
+
+def adapter_bytes(part: Part) -> int:
+    """Return the bytes of a part's adapters, in memory or on the wire: only the rows that the client trains."""
+    return ADAPTER_BYTES * adapter_parameters(part)
+
+
+def optimizer_bytes_touched(part: Part) -> int:
+    """Return the bytes that one optimizer step reads and writes."""
+    return OPTIMIZER_BYTES_TOUCHED * adapter_parameters(part)
+
+
+def label_bytes(batch_size: int, length_tokens: int) -> int:
+    """Return the bytes of what a step sends along with activations: labels (B x T) and lengths (B)."""
+    return INDEX_BYTES * (batch_size * length_tokens + batch_size)
+
+
+def logits_bytes(shape: ModelShape, batch_size: int, length_tokens: int) -> int:
+    """Return the bytes of the three float32 tensors that the loss needs at once.
+
+    They are the logits, their log-softmax, which is kept for backward, and the gradient.
+    """
+    return 3 * 4 * batch_size * length_tokens * shape.vocab_size
