@@ -1,0 +1,215 @@
+"""Keys of tasks: all that can change a result, and nothing else."""
+
+import dataclasses
+import subprocess
+import sys
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from workloads.batches import Batch
+from workloads.tasks import (
+    AggregateTask,
+    EvalTask,
+    InitialTask,
+    OptimizerSpec,
+    Recipe,
+    TrainTask,
+    cut_changes_result,
+)
+
+OPTIMIZER = OptimizerSpec(
+    learning_rate=2e-3,
+    betas=(0.9, 0.999),
+    eps=1e-8,
+    weight_decay=0.0,
+    schedule="linear",
+    total_steps=100,
+    state="kept",
+    max_grad_norm=None,
+)
+RECIPE = Recipe(
+    model_digest="model",
+    tokenizer_digest="tokenizer",
+    dtype="float32",
+    targets=("q_proj", "v_proj"),
+    rank=16,
+    alpha=32,
+    adapter_seed=0,
+    optimizer=OPTIMIZER,
+    dropout=0.0,
+    activation_codec="fp32",
+    gradient_codec="fp32",
+    learning_rule="sfl-v1",
+    numerics="cpu",
+)
+
+
+def batch(first: int = 5) -> Batch:
+    ids = np.array([[first, 6, 7]], np.int32)
+    return Batch(ids=ids, labels=ids.copy(), lengths=np.array([3], np.int32))
+
+
+TRAIN = TrainTask(
+    recipe=RECIPE, adapter="a", moments="m", first_step=4, batches=(batch(), batch(9)), ranks=(16, 8), cut=1
+)
+EVAL = EvalTask(recipe=RECIPE, adapter="a", batches=(batch(),))
+AGGREGATE = AggregateTask(recipe=RECIPE, rule="segment", base="b", updates=("u", "v"), weights=(0.25, 0.75))
+
+OTHER_OPTIMIZERS: list[dict[str, Any]] = [
+    {"learning_rate": 1e-3},
+    {"betas": (0.9, 0.99)},
+    {"eps": 1e-6},
+    {"weight_decay": 0.01},
+    {"schedule": "cosine"},
+    {"total_steps": 200},
+    {"max_grad_norm": 1.0},
+]
+OTHER_RECIPES: list[dict[str, Any]] = [
+    {"model_digest": "other"},
+    {"tokenizer_digest": "other"},
+    {"dtype": "bfloat16"},
+    {"targets": ("q_proj",)},
+    {"rank": 32},
+    {"alpha": 16},
+    {"adapter_seed": 1},
+    {"dropout": 0.1},
+    {"activation_codec": "int8"},
+    {"gradient_codec": "int8"},
+    {"learning_rule": "local-loss"},
+    {"numerics": "cuda"},
+    *({"optimizer": dataclasses.replace(OPTIMIZER, **change)} for change in OTHER_OPTIMIZERS),
+]
+
+
+def with_recipe(task: TrainTask, **changes: Any) -> TrainTask:
+    return dataclasses.replace(task, recipe=dataclasses.replace(task.recipe, **changes))
+
+
+def name_of(change: dict[str, Any]) -> str:
+    return ",".join(change)
+
+
+@pytest.mark.parametrize("change", OTHER_RECIPES, ids=name_of)
+def test_every_part_of_the_recipe_changes_the_key_of_training(change: dict[str, Any]) -> None:
+    assert with_recipe(TRAIN, **change).key != TRAIN.key
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"adapter": "other"},
+        {"moments": None},
+        {"moments": "other"},
+        {"first_step": 5},
+        {"batches": (batch(9), batch())},
+        {"batches": (batch(),)},
+        {"ranks": (8, 16)},
+    ],
+    ids=str,
+)
+def test_every_input_changes_the_key_of_training(change: dict[str, Any]) -> None:
+    assert dataclasses.replace(TRAIN, **change).key != TRAIN.key
+
+
+def test_a_state_that_is_not_kept_changes_the_key_of_training() -> None:
+    afresh = dataclasses.replace(TRAIN, moments=None)
+    assert with_recipe(afresh, optimizer=dataclasses.replace(OPTIMIZER, state="reset")).key != afresh.key
+
+
+def test_the_cut_stays_out_of_the_key_where_it_changes_nothing() -> None:
+    assert dataclasses.replace(TRAIN, cut=2).key == TRAIN.key
+
+
+CUT_MATTERS = [
+    {"activation_codec": "int8"},
+    {"gradient_codec": "topk"},
+    {"dropout": 0.1},
+    {"learning_rule": "local-loss"},
+    {"optimizer": dataclasses.replace(OPTIMIZER, max_grad_norm=1.0)},
+]
+
+
+@pytest.mark.parametrize("change", CUT_MATTERS, ids=name_of)
+def test_the_cut_is_in_the_key_where_it_changes_the_result(change: dict[str, Any]) -> None:
+    task = with_recipe(TRAIN, **change)
+    assert cut_changes_result(task.recipe)
+    assert dataclasses.replace(task, cut=2).key != task.key
+
+
+def test_the_cut_changes_nothing_in_exact_split_training() -> None:
+    assert not cut_changes_result(RECIPE)
+
+
+def test_a_constant_schedule_has_no_place_in_it_and_no_length() -> None:
+    constant = with_recipe(TRAIN, optimizer=dataclasses.replace(OPTIMIZER, schedule="constant"))
+    assert dataclasses.replace(constant, first_step=99).key == constant.key
+    longer = dataclasses.replace(OPTIMIZER, schedule="constant", total_steps=None)
+    assert with_recipe(constant, optimizer=longer).key == constant.key
+
+
+def test_the_order_of_targets_and_the_type_of_a_number_do_not_matter() -> None:
+    assert with_recipe(TRAIN, targets=("v_proj", "q_proj"), alpha=32.0).key == TRAIN.key
+
+
+@pytest.mark.parametrize("change", OTHER_RECIPES, ids=name_of)
+def test_a_first_adapter_depends_on_model_targets_rank_seed_and_machine_alone(change: dict[str, Any]) -> None:
+    matters = {"model_digest", "tokenizer_digest", "targets", "rank", "adapter_seed", "numerics"}
+    other = InitialTask(recipe=dataclasses.replace(RECIPE, **change))
+    assert (other.key != InitialTask(recipe=RECIPE).key) == bool(matters & change.keys())
+
+
+@pytest.mark.parametrize("change", OTHER_RECIPES, ids=name_of)
+def test_measuring_depends_on_the_forward_pass_alone(change: dict[str, Any]) -> None:
+    # model, targets, rank, seed and machine are in the adapter's key
+    other = dataclasses.replace(EVAL, recipe=dataclasses.replace(RECIPE, **change))
+    assert (other.key != EVAL.key) == bool({"dtype", "alpha"} & change.keys())
+
+
+def test_measuring_depends_on_adapter_and_batches() -> None:
+    assert dataclasses.replace(EVAL, adapter="other").key != EVAL.key
+    assert dataclasses.replace(EVAL, batches=(batch(9),)).key != EVAL.key
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"rule": "fedavg"}, {"base": "c"}, {"updates": ("v", "u")}, {"weights": (0.75, 0.25)}],
+    ids=name_of,
+)
+def test_aggregating_depends_on_rule_inputs_and_weights(change: dict[str, Any]) -> None:
+    assert dataclasses.replace(AGGREGATE, **change).key != AGGREGATE.key
+
+
+def test_keys_of_different_kinds_differ() -> None:
+    assert len({TRAIN.key, EVAL.key, AGGREGATE.key, InitialTask(recipe=RECIPE).key}) == 4
+
+
+@given(st.integers(0, 2**31 - 1), st.integers(0, 2**31 - 1))
+def test_any_token_changes_the_key(one: int, other: int) -> None:
+    keys = {dataclasses.replace(TRAIN, batches=(batch(token),)).key for token in (one, other)}
+    assert len(keys) == (1 if one == other else 2)
+
+
+def test_keys_are_the_same_in_another_process() -> None:
+    code = "from tests.workloads.test_tasks import TRAIN, EVAL; print(TRAIN.key, EVAL.key)"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.split() == [TRAIN.key, EVAL.key]
+
+
+def test_tasks_and_models_import_no_torch() -> None:
+    code = "import sys, workloads.tasks, workloads.models; print({'torch', 'transformers'} & sys.modules.keys())"
+    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == "set()"
+
+
+def test_moments_contradict_a_reset_state() -> None:
+    with pytest.raises(ValueError, match="'reset' cannot go on with earlier moments"):
+        with_recipe(TRAIN, optimizer=dataclasses.replace(OPTIMIZER, state="reset"))
+
+
+def test_a_schedule_needs_its_length() -> None:
+    with pytest.raises(ValueError, match="schedule 'cosine' needs total_steps"):
+        dataclasses.replace(OPTIMIZER, schedule="cosine", total_steps=None)

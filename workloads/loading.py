@@ -1,0 +1,68 @@
+"""Put a base model on a device, ready for training."""
+
+import re
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+
+from workloads.models import ModelFiles
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+_DROPOUT = re.compile(r"dropout|pdrop")
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of a name: `auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:1`.
+
+    Raises:
+        ValueError: there is no such device here.
+    """
+    num_gpus = torch.cuda.device_count()
+    if name == "auto":
+        name = "cuda" if num_gpus else "cpu"
+    allowed = ["cpu", *(["cuda"] if num_gpus else []), *(f"cuda:{i}" for i in range(num_gpus))]
+    if name not in allowed:
+        raise ValueError(f"device {name!r} is not on this machine; allowed: auto, {', '.join(allowed)}")
+    return torch.device("cuda:0" if name == "cuda" else name)
+
+
+def autocast(device: torch.device, dtype: str) -> AbstractContextManager[object]:
+    """Return the context to compute in: on a GPU, adapters in float32 take part in bfloat16 products of the base."""
+    if device.type == "cuda" and dtype == "bfloat16":
+        return torch.autocast(device.type, torch.bfloat16)
+    return nullcontext()
+
+
+def load_base(files: ModelFiles, *, device: torch.device, dtype: str, dropout: float) -> PreTrainedModel:
+    """Return a base model in evaluation mode.
+
+    Args:
+        files: where it is; its weights are read from safetensors alone and no code of its own is run.
+        device: where it goes.
+        dtype: of its weights, a key of `DTYPES`.
+        dropout: probability that replaces every dropout in it. Whole blocks are never dropped.
+    """
+    config = AutoConfig.from_pretrained(files.folder, local_files_only=True, trust_remote_code=False)
+    for name, value in config.to_dict().items():
+        if isinstance(value, int | float) and _DROPOUT.search(name):
+            setattr(config, name, dropout)
+    if hasattr(config, "layerdrop"):
+        config.layerdrop = 0.0
+    shows_progress = transformers.logging.is_progress_bar_enabled()
+    transformers.logging.disable_progress_bar()
+    try:
+        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+            files.folder,
+            config=config,
+            dtype=DTYPES[dtype],
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+        )
+    finally:
+        if shows_progress:
+            transformers.logging.enable_progress_bar()
+    return model.to(device)

@@ -1,0 +1,266 @@
+"""Pieces of learning, named by their content.
+
+A task is pure: its result is a function of its fields. Its key is a hash of all that can change the result and of
+nothing else, and it names the state that the task makes, so that later tasks refer to states by key. Who does the work,
+where, in which round and over which network never enters a key: what was computed once holds for every scenario that
+asks for the same. No torch here; `workloads.trainer` executes tasks.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from typing import Literal
+
+from workloads.batches import Batch
+
+LOSSLESS_CODECS = frozenset({"fp32"})
+RULES_WITH_AUXILIARY_HEAD = frozenset({"local-loss"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerSpec:
+    """How adapters are updated.
+
+    Attributes:
+        kind: `adamw` (Loshchilov & Hutter 2019).
+        learning_rate, betas, eps, weight_decay: as in the paper.
+        schedule: how the learning rate goes from `learning_rate` to 0 over `total_steps`; `constant` does not.
+        total_steps: length of the schedule in a client's steps; None with `constant`.
+        state: `kept`, a client's moments persist over its tasks, or `reset`, they start at 0 in each.
+        max_grad_norm: each part's gradients are scaled down to this norm; None for no clipping.
+    """
+
+    kind: Literal["adamw"] = "adamw"
+    learning_rate: float
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+    schedule: Literal["constant", "linear", "cosine"]
+    total_steps: int | None
+    state: Literal["kept", "reset"]
+    max_grad_norm: float | None
+
+    def __post_init__(self) -> None:
+        """Refuse a schedule without a length."""
+        if self.schedule != "constant" and self.total_steps is None:
+            raise ValueError(f"schedule {self.schedule!r} needs total_steps")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What all tasks of a run share.
+
+    Attributes:
+        model_digest, tokenizer_digest: of the base model (`workloads.models.ModelFiles`).
+        dtype: of the base model's weights and of the computation: `float32` or `bfloat16`; adapters are float32.
+        targets: names of the adapted linear modules as PEFT takes them, such as `q_proj` or `attn.c_attn`.
+        rank: rank R of the global adapter in every block.
+        alpha: LoRA's scale is alpha / R for every row, also where a client trains fewer rows.
+        adapter_seed: of the initial adapter.
+        dropout: probability that replaces every dropout of base model and LoRA.
+        activation_codec, gradient_codec: what is sent at the cut, up and down.
+        learning_rule: the protocol's, such as `sfl-v1`.
+        numerics: names all of the machine and the software that can change a result.
+    """
+
+    model_digest: str
+    tokenizer_digest: str
+    dtype: str
+    targets: tuple[str, ...]
+    rank: int
+    alpha: float
+    adapter_seed: int
+    optimizer: OptimizerSpec
+    dropout: float
+    activation_codec: str
+    gradient_codec: str
+    learning_rule: str
+    numerics: str
+
+
+def cut_changes_result(recipe: Recipe) -> bool:
+    """Return whether training depends on where the model is cut, given the ranks of its blocks.
+
+    It does not in exact split training: the parts compute what the whole model would, and AdamW is elementwise. It does
+    where something is done to the tensors at the cut, to each part as a whole, or in an order that the cut decides.
+    """
+    return (
+        not {recipe.activation_codec, recipe.gradient_codec} <= LOSSLESS_CODECS
+        or recipe.optimizer.max_grad_norm is not None
+        or recipe.dropout > 0
+        or recipe.learning_rule in RULES_WITH_AUXILIARY_HEAD
+    )
+
+
+class Task:
+    """A piece of work with a key."""
+
+    @property
+    def content(self) -> Mapping[str, object]:
+        """Return all that can change the result, as plain values."""
+        raise NotImplementedError
+
+    @cached_property
+    def key(self) -> str:
+        """Return the sha256 of the task's kind and content, in hex: the name of its result."""
+        text = json.dumps(
+            [type(self).__name__, _canonical(self.content)], sort_keys=True, separators=(",", ":"), allow_nan=False
+        )
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class InitialTask(Task):
+    """Make the adapter that a run starts from: A random, B zero, so that it changes nothing yet."""
+
+    recipe: Recipe
+
+    @property
+    def content(self) -> Mapping[str, object]:
+        """Return the base model, the adapter's shape and its seed; how it is trained does not matter yet."""
+        recipe = self.recipe
+        return {
+            "model_digest": recipe.model_digest,
+            "tokenizer_digest": recipe.tokenizer_digest,
+            "targets": sorted(recipe.targets),
+            "rank": recipe.rank,
+            "adapter_seed": recipe.adapter_seed,
+            "numerics": recipe.numerics,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TrainTask(Task):
+    """Train one client for one round.
+
+    Attributes:
+        adapter: key of the global adapter that it starts from.
+        moments: key of this client's previous `TrainTask`, whose optimizer moments it goes on with; None to start
+            afresh.
+        first_step: how many steps this client has taken before; its place in the learning-rate schedule.
+        batches: one for each local step, in order.
+        ranks: rank that each block is trained at, at most `recipe.rank`; higher rows take no part.
+        cut: how many blocks the client holds.
+    """
+
+    recipe: Recipe
+    adapter: str
+    moments: str | None
+    first_step: int
+    batches: tuple[Batch, ...]
+    ranks: tuple[int, ...]
+    cut: int
+
+    def __post_init__(self) -> None:
+        """Refuse moments that the recipe says are not kept."""
+        if self.moments is not None and self.recipe.optimizer.state == "reset":
+            raise ValueError("a task with optimizer state 'reset' cannot go on with earlier moments")
+
+    @property
+    def content(self) -> Mapping[str, object]:
+        """Return everything, but the cut and the place in the schedule only where they matter."""
+        recipe = asdict(self.recipe) | {"targets": sorted(self.recipe.targets)}
+        scheduled = self.recipe.optimizer.schedule != "constant"
+        if not scheduled:
+            recipe["optimizer"]["total_steps"] = None
+        return {
+            "recipe": recipe,
+            "adapter": self.adapter,
+            "moments": self.moments,
+            "first_step": self.first_step if scheduled else None,
+            "batches": [batch.digest for batch in self.batches],
+            "ranks": self.ranks,
+            "cut": self.cut if cut_changes_result(self.recipe) else None,
+        }
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class AggregateTask(Task):
+    """Make the next global adapter of what clients have trained.
+
+    Attributes:
+        rule: name of the rule in `workloads.aggregate`.
+        base: key of the global adapter that the clients started from.
+        updates: keys of the clients' `TrainTask`s.
+        weights: share of each update; they need not sum to 1.
+    """
+
+    recipe: Recipe
+    rule: str
+    base: str
+    updates: tuple[str, ...]
+    weights: tuple[float, ...]
+
+    @property
+    def content(self) -> Mapping[str, object]:
+        """Return the rule and its inputs; their keys already hold the recipe."""
+        return {"rule": self.rule, "base": self.base, "updates": self.updates, "weights": self.weights}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EvalTask(Task):
+    """Measure an adapter on batches that it is not trained on.
+
+    Attributes:
+        adapter: key of the adapter: of an `InitialTask`, a `TrainTask` or an `AggregateTask`.
+        batches: what to measure on.
+    """
+
+    recipe: Recipe
+    adapter: str
+    batches: tuple[Batch, ...]
+
+    @property
+    def content(self) -> Mapping[str, object]:
+        """Return what the forward pass depends on beyond what the adapter's key already holds."""
+        return {
+            "adapter": self.adapter,
+            "batches": [batch.digest for batch in self.batches],
+            "dtype": self.recipe.dtype,
+            "alpha": self.recipe.alpha,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult:
+    """What training reports.
+
+    Attributes:
+        key: of the task; names the trained adapter and the moments.
+        losses: mean loss in nats of each step, before its update.
+        num_tokens: real tokens trained on.
+    """
+
+    key: str
+    losses: tuple[float, ...]
+    num_tokens: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvalResult:
+    """What measuring reports.
+
+    Attributes:
+        key: of the task.
+        loss: mean loss in nats over all predicted tokens.
+        token_accuracy: share of predicted tokens whose most likely token is right, in [0, 1].
+        num_tokens: predicted tokens.
+    """
+
+    key: str
+    loss: float
+    token_accuracy: float
+    num_tokens: int
+
+
+def _canonical(value: object) -> object:
+    """Return a value such that equal numbers are written alike: 1.0 as 1."""
+    if isinstance(value, Mapping):
+        return {key: _canonical(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_canonical(item) for item in value]
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value
