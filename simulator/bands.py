@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from heapq import heapify, heappop, heappush
-from typing import Final
+from typing import Final, TypeAlias
 
 import simpy
 
-_UNIT_BITS: Final = 64
+UNIT: Final = 2.0**-64
+"""Amount a second in which limits are counted as whole numbers: those add up without rounding."""
+
 _UNLIMITED: Final = 1 << 1200  # above every finite float in units
 _FEW: Final = 32  # below this many leftovers, tidying up is not worth its time
 
+Entry: TypeAlias = "tuple[float, int, Demand]"
+"""An entry of a heap: when the demand will be done (on that heap's scale), its order, the demand."""
+
 
 def units(rate: float) -> int:
-    """Return a rate as a whole number of 2**-64 a second, rounded down: such numbers add up without rounding."""
+    """Return a rate as a whole number of `UNIT`, rounded down (exact for every float from 2**-12 on)."""
     if rate == math.inf:
         return _UNLIMITED
     numerator, denominator = rate.as_integer_ratio()
-    return (numerator << _UNIT_BITS) // denominator
-
-
-def quotient(rate_units: int, divisor: int) -> float:
-    """Return a rate in units divided by a whole number, rounded once."""
-    return rate_units / (divisor << _UNIT_BITS)
+    return (numerator << 64) // denominator
 
 
 class Demand(simpy.Event):  # type: ignore[misc]
@@ -32,18 +32,16 @@ class Demand(simpy.Event):  # type: ignore[misc]
 
     `left` is what was to do at `since_s`, from when on it has progressed at `rate` a second. `order` breaks ties, the
     smaller first. The other fields belong to the share that serves it: `goal` is the reading of its band's clock at
-    which it will be done, none while it was never slowed; `due_s` and `due_clock` tell its one valid entry in the
-    share's heaps from expired ones.
+    which it will be done, none while it was never slowed; `entry` is its one valid entry among the share's ends.
     """
 
-    # Defaults stand here and not in __init__: an event more or less a microsecond is what the clock's speed hangs on.
+    # Defaults stand here rather than in __init__, where each would cost every message its time.
     left = 0.0
     rate = 0.0
     since_s = 0.0
     band: Band | None = None
     goal: float | None = None
-    due_s = math.nan
-    due_clock = math.nan
+    entry: Entry | None = None
 
     def __init__(self, env: simpy.Environment, order: int) -> None:
         self.env = env
@@ -78,7 +76,7 @@ class Band:
         self.num = 0
         self.fair = False
         self.fresh: dict[Demand, None] = {}
-        self.slowed: list[tuple[float, int, Demand]] = []
+        self.slowed: list[Entry] = []
         self.clock = 0.0
         self.anchor = 0.0
         self.in_capped = False  # has an entry, maybe an expired one, in the share's heap of capped bands
@@ -89,60 +87,68 @@ class Band:
         return self.clock + (fair_clock - self.anchor if self.fair else self.limit * (now_s - self.anchor))
 
     def turn_fair(self, now_s: float, fair_clock: float) -> None:
-        """Go from capped to fair; every fresh demand becomes a slowed one."""
+        """Go from capped to fair; every fresh demand becomes a slowed one. No entry of the band remains valid."""
         if self.slowed:
-            self.slowed[0][2].due_s = math.nan
+            self.slowed[0][2].entry = None
             self.clock = self.reading(now_s, fair_clock)
         self.fair = True
         self.anchor = fair_clock
         for demand in self.fresh:
-            demand.due_s = math.nan
-            self.slow(demand, now_s, fair_clock)
+            demand.settle(now_s)
+            self.slow(demand, fair_clock)
+            demand.entry = None
         self.fresh.clear()
 
     def turn_capped(self, now_s: float, fair_clock: float) -> None:
         """Go from fair to capped."""
-        self.slowed[0][2].due_clock = math.nan
+        self.slowed[0][2].entry = None
         self.clock = self.reading(now_s, fair_clock)
         self.fair = False
         self.anchor = now_s
 
-    def slow(self, demand: Demand, now_s: float, fair_clock: float) -> None:
-        """Take a demand among the slowed ones of a fair band."""
-        demand.settle(now_s)
+    def slow(self, demand: Demand, fair_clock: float) -> Entry | None:
+        """Take a demand among the slowed ones of a fair band; return its entry by the fair clock if it ends first."""
         slowed = self.slowed
-        if slowed:
-            head = slowed[0][2]
-            demand.goal = goal = self.reading(now_s, fair_clock) + demand.left
-            heappush(slowed, (goal, demand.order, demand))
-            if slowed[0][2] is demand:
-                head.due_clock = math.nan
-        else:
+        if not slowed:
             # A clock that starts from zero keeps a lone demand's end as exact as its amount.
             self.clock = 0.0
             self.anchor = fair_clock
-            demand.goal = demand.left
-            slowed.append((demand.left, demand.order, demand))
+            demand.goal = goal = demand.left
+            slowed.append((goal, demand.order, demand))
+        else:
+            first = slowed[0][2]
+            demand.goal = goal = self.clock + (fair_clock - self.anchor) + demand.left
+            heappush(slowed, (goal, demand.order, demand))
+            if slowed[0][2] is first:
+                return None
+            first.entry = None
+        demand.entry = entry = (self.anchor + (goal - self.clock), demand.order, demand)
+        return entry
 
-    def remove(self, demand: Demand) -> None:
-        """Take out a demand that is done or given up."""
-        slowed = self.slowed
+    def remove(self, demand: Demand) -> bool:
+        """Take out a demand that is done or given up; return whether another one is now the first of the slowed."""
+        self.num -= 1
+        demand.band = demand.entry = None
         if demand.goal is None:
             del self.fresh[demand]
-        elif slowed[0][2] is demand:
+            return False
+        demand.goal = None
+        slowed = self.slowed
+        if slowed[0][2] is not demand:
+            if len(slowed) > 2 * self.num + _FEW:
+                slowed[:] = filter(self._alive, slowed)
+                heapify(slowed)
+            return False
+        heappop(slowed)
+        while slowed and not self._alive(slowed[0]):
             heappop(slowed)
-            while slowed and not self._alive(slowed[0]):
-                heappop(slowed)
-        elif len(slowed) > 2 * self.num + _FEW:
-            slowed[:] = [entry for entry in slowed if self._alive(entry) and entry[2] is not demand]
-            heapify(slowed)
-        demand.band = demand.goal = None
-        demand.due_s = demand.due_clock = math.nan
-        self.num -= 1
+        return bool(slowed)
 
-    def demands(self) -> list[Demand]:
+    def demands(self) -> Iterator[Demand]:
         """Return the demands of the band."""
-        return [*self.fresh, *(entry[2] for entry in self.slowed if self._alive(entry))]
+        yield from self.fresh
+        for entry in filter(self._alive, self.slowed):
+            yield entry[2]
 
-    def _alive(self, entry: tuple[float, int, Demand]) -> bool:
+    def _alive(self, entry: Entry) -> bool:
         return entry[2].band is self and entry[2].goal == entry[0]

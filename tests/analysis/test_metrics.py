@@ -114,6 +114,21 @@ def test_ties_for_the_slowest_go_to_the_lowest_client() -> None:
     assert slowest_by_round(client_totals(span_totals(run)))["client"].to_list() == [1]
 
 
+def test_ties_over_the_run_go_to_the_lowest_client() -> None:
+    writer = RunWriter(None, {})
+    for number, last in ((1, 2), (2, 1)):  # client 2 is last in round 1, client 1 in round 2: once each
+        for client in (1, 2):
+            start_s = 2.0 * (number - 1)
+            end_s = start_s + (2.0 if client == last else 1.0)
+            writer.spans.add("client_forward", "client", client, number, 0, start_s, end_s)
+            add_client(writer, number, client, 2)
+        writer.end_round(RoundRow(number, start_s, start_s + 2.0, 2, 0, 0, None))
+    run = writer.finish()
+    slowest = slowest_client(run, client_totals(span_totals(run)))
+    assert slowest is not None
+    assert (slowest.client, slowest.num_rounds) == (1, 1)
+
+
 def test_the_critical_path_follows_causes_from_the_end_to_the_start(run: RunRecords) -> None:
     path = critical_path(round_spans(run, 1))
     # the aggregation waited for client 1's download, that for the server, and the server for client 0's upload

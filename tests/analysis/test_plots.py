@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib.image
@@ -102,6 +103,9 @@ def test_a_clients_bar_is_as_long_as_its_mean_round_and_split_by_kind(run: RunRe
         str(label): [bar.get_width() for bar in container.patches]  # type: ignore[attr-defined]
         for label, container in zip(legend_labels(picture), bars, strict=True)
     }
+    for before, after in pairwise(bars):  # each bar begins where the one before it ends
+        ends = [bar.get_x() + bar.get_width() for bar in before.patches]  # type: ignore[attr-defined]
+        assert [bar.get_x() for bar in after.patches] == pytest.approx(ends)  # type: ignore[attr-defined]
     assert drawn["client backward"] == pytest.approx(seconds.loc[order, "client_backward"])
     assert drawn["round wait"] == pytest.approx(seconds.loc[order, "round_wait"])
     assert np.sum(list(drawn.values()), axis=0) == pytest.approx(seconds.loc[order].sum(axis="columns"))

@@ -34,6 +34,14 @@ def test_the_best_evaluation_need_not_be_the_last() -> None:
     assert [e.round for e in (summary.before, summary.best, summary.after) if e is not None] == [0, 1, 2]
 
 
+def test_a_run_that_was_not_evaluated_before_training_has_nothing_before() -> None:
+    writer = RunWriter(None, {"scenario": {"name": "late", "evaluation": {"targets": {"perplexity": []}}}})
+    writer.add_eval(EvalRow(2, 5.0, "global", SERVER_CLIENT, 1.0, math.e, None, 10))
+    summary = summarise(writer.finish())
+    assert summary.before is None
+    assert summary.after == Evaluation(round=2, time_s=5.0, loss=1.0, perplexity=math.e)
+
+
 def test_bytes_of_a_summary_are_counts_times_sizes() -> None:
     summary = summarise(synthetic_run(num_clients=3, num_rounds=2, num_steps=4))
     steps = 3 * 2 * 4

@@ -29,6 +29,7 @@ BATCH, CUT = 3, 2
 # In a client's first block these leave factors of products without a gradient: k, gates, all of attention.
 LONELY: Mapping[str, Callable[[Sequence[Linear]], list[Linear]]] = {
     "first and last": lambda linears: [linears[0], linears[-1]],
+    "value alone": lambda linears: [linear for linear in linears if linear.role in ("v", "qkv")],
     "output alone": lambda linears: [linear for linear in linears if linear.role == "o"],
     "up alone": lambda linears: [linear for linear in linears if linear.role in ("up", "gate_up")],
     "down alone": lambda linears: [linear for linear in linears if linear.role == "down"],
