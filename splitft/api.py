@@ -65,7 +65,7 @@ class Run:
         """Return a picture by name, as in the folder `plots/`.
 
         Raises:
-            InputError: there is no picture of this name for this run.
+            ValueError: there is no picture of this name for this run; the message names those there are.
         """
         from analysis.plots import figure
 

@@ -1,0 +1,64 @@
+"""What the documentation and the shipped scenarios say is executed, with the clock alone and a single round."""
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+from simulator.scenario import shipped
+from splitft import cli
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+QUICK = ["--trainer", "cost-only", "--set", "rounds=1"]
+
+
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def commands():
+    for page in PAGES:
+        for line in "".join(blocks(page, "sh")).splitlines():
+            if line.startswith("splitft "):
+                yield pytest.param(
+                    shlex.split(line, comments=True)[1:], id=f"{page.name}: {line.partition('#')[0].strip()}"
+                )
+
+
+def run_cli(arguments, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["splitft", *arguments])
+    with pytest.raises(SystemExit) as stop:
+        cli.main()
+    assert stop.value.code == 0
+
+
+@pytest.mark.parametrize("arguments", list(commands()))
+def test_a_documented_command_works(arguments, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_cli([*arguments, *QUICK] if arguments[0] == "run" else arguments, monkeypatch)
+
+
+def test_the_readme_has_commands():
+    assert len(list(commands())) >= 8
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_documented_python_works(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for code in blocks(page, "python"):
+        exec(compile(code, str(page), "exec"), {})  # noqa: S102 - our own documentation
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_a_shipped_scenario_runs(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run_cli(["run", name, *QUICK, "--quiet"], monkeypatch)
+
+
+def test_every_relative_link_of_the_documentation_leads_somewhere():
+    for page in PAGES:
+        for target in re.findall(r"\]\((?!https?:|#)([^)#]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name} links to {target}"
