@@ -92,7 +92,7 @@ def server_lanes(spans: pd.DataFrame) -> pd.Series:
         lane = heapq.heappop(free) if free else len(busy)
         lanes[index] = lane
         heapq.heappush(busy, (end_s, lane))
-    return pd.Series(lanes, name="lane", dtype=int)
+    return pd.Series(lanes, name="lane", dtype=int).reindex(spans.index)
 
 
 def _draw_critical_path(axes: Axes, path: pd.DataFrame, rows: dict[int, int]) -> None:
