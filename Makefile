@@ -16,8 +16,9 @@ demo: setup
 	$(BIN)/splitft run quickstart
 	@echo "Pictures: $$(ls -d runs/quickstart-* | tail -n 1)/plots"
 
+# Tests of one file stay in one process, which makes the runs that they share once.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: setup
 	$(BIN)/ruff check .
