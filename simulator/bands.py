@@ -1,9 +1,7 @@
 """Demands on a shared capacity, and the bands of those that have one limit: the bookkeeping of `share.py`."""
 
-from __future__ import annotations
-
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from heapq import heapify, heappop, heappush
 from typing import Final, TypeAlias
 
@@ -14,9 +12,6 @@ UNIT: Final = 2.0**-64
 
 _UNLIMITED: Final = 1 << 1200  # above every finite float in units
 _FEW: Final = 32  # below this many leftovers, tidying up is not worth its time
-
-Entry: TypeAlias = "tuple[float, int, Demand]"
-"""An entry of a heap: when the demand will be done (on that heap's scale), its order, the demand."""
 
 
 def units(rate: float) -> int:
@@ -35,18 +30,15 @@ class Demand(simpy.Event):  # type: ignore[misc]
     which it will be done, none while it was never slowed; `entry` is its one valid entry among the share's ends.
     """
 
-    # Defaults stand here rather than in __init__, where each would cost every message its time.
-    left = 0.0
-    rate = 0.0
-    since_s = 0.0
-    band: Band | None = None
-    goal: float | None = None
-    entry: Entry | None = None
-
-    def __init__(self, env: simpy.Environment, order: int) -> None:
-        self.env = env
-        self.callbacks: list[Callable[[simpy.Event], None]] | None = []
+    def __init__(self, env: simpy.Environment, order: int, amount: float) -> None:
+        super().__init__(env)
         self.order = order
+        self.left = amount
+        self.rate = 0.0
+        self.since_s = 0.0
+        self.band: Band | None = None
+        self.goal: float | None = None
+        self.entry: Entry | None = None
 
     def settle(self, now_s: float) -> None:
         """Bring `left` forward to now."""
@@ -57,6 +49,10 @@ class Demand(simpy.Event):  # type: ignore[misc]
     def finish(self) -> None:
         """Act on the end of the work. A share calls this once, after the demand has left it."""
         raise NotImplementedError
+
+
+Entry: TypeAlias = tuple[float, int, Demand]
+"""An entry of a heap: when the demand will be done (on that heap's scale), its order, the demand."""
 
 
 class Band:
@@ -125,24 +121,19 @@ class Band:
         demand.entry = entry = (self.anchor + (goal - self.clock), demand.order, demand)
         return entry
 
-    def remove(self, demand: Demand) -> bool:
-        """Take out a demand that is done or given up; return whether another one is now the first of the slowed."""
-        self.num -= 1
-        demand.band = demand.entry = None
-        if demand.goal is None:
-            del self.fresh[demand]
-            return False
+    def drop(self, demand: Demand) -> bool:
+        """Take out a slowed demand that has left the band; return whether another one is now the first to end."""
         demand.goal = None
         slowed = self.slowed
-        if slowed[0][2] is not demand:
-            if len(slowed) > 2 * self.num + _FEW:
-                slowed[:] = filter(self._alive, slowed)
-                heapify(slowed)
-            return False
-        heappop(slowed)
-        while slowed and not self._alive(slowed[0]):
+        if slowed[0][2] is demand:
             heappop(slowed)
-        return bool(slowed)
+            while slowed and not self._alive(slowed[0]):
+                heappop(slowed)
+            return bool(slowed)
+        if len(slowed) > 2 * self.num + _FEW:
+            slowed[:] = filter(self._alive, slowed)
+            heapify(slowed)
+        return False
 
     def demands(self) -> Iterator[Demand]:
         """Return the demands of the band."""

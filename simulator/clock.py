@@ -6,8 +6,6 @@ through it. SimPy cannot take an event out of its queue either, so moving a wake
 behind per move.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from heapq import heappush
@@ -26,12 +24,10 @@ class Alarm(simpy.Event):  # type: ignore[misc]
 
     Args:
         env: The simulated clock.
-        ring: Called without arguments when the wanted time has come; the alarm is then off until it is set again.
+        ring: Called with the time when that has come; the alarm is then off until it is set again.
     """
 
-    __slots__ = ("_handlers", "_queued_s", "_ring", "due_s")
-
-    def __init__(self, env: simpy.Environment, ring: Callable[[], None]) -> None:
+    def __init__(self, env: simpy.Environment, ring: Callable[[float], None]) -> None:
         super().__init__(env)
         self._ok = True
         self._value = None
@@ -40,14 +36,15 @@ class Alarm(simpy.Event):  # type: ignore[misc]
         self._queued_s = [math.inf]
         self.callbacks = self._handlers
         self.due_s = math.inf
+        self._queue = env._queue  # noqa: SLF001 (there is no public way to an absolute time)
+        self._event_ids = env._eid  # noqa: SLF001
 
     def set(self, time_s: float) -> None:
         """Ring at a time (not before now) instead of at the time set before; infinity switches the alarm off."""
         self.due_s = time_s
         if time_s < self._queued_s[-1]:
             self._queued_s.append(time_s)
-            env = self.env
-            heappush(env._queue, (time_s, NORMAL, next(env._eid), self))  # noqa: SLF001 (no public absolute time)
+            heappush(self._queue, (time_s, NORMAL, next(self._event_ids), self))
 
     def _wake(self, _event: simpy.Event) -> None:
         self.callbacks = self._handlers  # SimPy took them away: this event is used again
@@ -56,4 +53,4 @@ class Alarm(simpy.Event):  # type: ignore[misc]
             self.set(self.due_s)
         else:
             self.due_s = math.inf
-            self._ring()
+            self._ring(now_s)

@@ -8,23 +8,24 @@ link) there is no single level. The rates follow from filling all links progress
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
 from heapq import heapify, heappop, heappush
 from typing import TYPE_CHECKING, TypeAlias
-
-import simpy
 
 from simulator.clock import Alarm
 from simulator.share import ROUNDING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    import simpy
+
     from simulator.fluid import Link, Network, Transfer
 
 Crossings: TypeAlias = "Mapping[Link, list[Transfer]]"
 
 
 def crossings(transfers: Iterable[Transfer]) -> Crossings:
-    """Return which transfers cross each link."""
+    """Return which transfers cross each link: those that cross it twice are named twice."""
     found: dict[Link, list[Transfer]] = {}
     for transfer in transfers:
         for link in transfer.route:
@@ -57,7 +58,7 @@ def max_min_rates(crossing: Crossings) -> dict[Transfer, float]:
         # Summed afresh: the running differences `free` and `weight` carry the rounding of every subtraction.
         taken = math.fsum(rates[user] for user in users if user in rates)
         level = max(0.0, link.capacity_bytes_per_s - taken) / math.fsum(user.weight for user in bound)
-        for user in bound:
+        for user in dict.fromkeys(bound):
             rates[user] = rate = level * user.weight
             for crossed in user.route:
                 free[crossed] -= rate
@@ -95,52 +96,50 @@ class Mesh:
 
     def __init__(self, network: Network, env: simpy.Environment) -> None:
         self._network = network
-        self._env = env
         self._transfers: dict[Transfer, None] = {}
         self._alarm = Alarm(env, self._ring)
         self._changed = False
 
-    def start(self, transfer: Transfer) -> None:
+    def start(self, transfer: Transfer, now_s: float) -> None:
         """Take in a transfer."""
         transfer.due_s = math.inf  # until it has a rate
         self._transfers[transfer] = None
-        self.change()
+        self.change(now_s)
 
-    def stop(self, transfer: Transfer) -> None:
+    def stop(self, transfer: Transfer, now_s: float) -> None:
         """Let a transfer go; what remains to do stands in its `left`, `since_s` and `rate`."""
-        transfer.due_s = math.nan
         del self._transfers[transfer]
-        self.change()
+        self.change(now_s)
 
-    def stop_all(self) -> list[Transfer]:
+    def stop_all(self, now_s: float) -> list[Transfer]:
         """Let all transfers go and return them."""
         stopped = list(self._transfers)
         for transfer in stopped:
-            self.stop(transfer)
+            self.stop(transfer, now_s)
         return stopped
 
-    def change(self) -> None:
+    def change(self, now_s: float) -> None:
         """Ask for new rates at the end of this instant."""
         self._changed = True
-        self._alarm.set(self._env.now)
+        self._alarm.set(now_s)
 
-    def catch_up(self) -> None:
+    def catch_up(self, now_s: float) -> None:
         """End what is due now, give or take the rounding of times; to be done before a capacity changes."""
-        self._end(self._env.now * (1.0 + ROUNDING))
+        self._end(now_s, now_s * ROUNDING)
 
-    def _ring(self) -> None:
-        if not self._end(self._env.now) and self._changed:
-            self._changed = False
-            self._part()
+    def _ring(self, now_s: float) -> None:
+        if not self._end(now_s, 0.0) and self._changed:
+            self._part(now_s)
 
-    def _end(self, until_s: float) -> bool:
-        done = [transfer for transfer in self._transfers if transfer.due_s <= until_s]
+    def _end(self, now_s: float, slack_s: float) -> bool:
+        due = [transfer for transfer in self._transfers if transfer.due_s <= now_s + slack_s]
+        done = sorted(due, key=lambda transfer: transfer.order)
         for transfer in done:
-            self.stop(transfer)
+            self.stop(transfer, now_s)
             transfer.finish()
         return bool(done)
 
-    def _part(self) -> None:
+    def _part(self, now_s: float) -> None:
         """Hand back what no longer meets at several links, and give new rates to the rest."""
         crossing = crossings(self._transfers)
         groups = list(components(crossing, self._transfers))
@@ -148,13 +147,12 @@ class Mesh:
         for group in groups:
             if group is not kept:
                 for transfer in group:
-                    self.stop(transfer)
-                self._network.readmit(group)
+                    self.stop(transfer, now_s)
+                self._network.readmit(group, now_s)
         self._changed = False
-        self._solve(crossing if groups == [kept] else crossings(self._transfers))
+        self._solve(crossing if groups == [kept] else crossings(self._transfers), now_s)
 
-    def _solve(self, crossing: Crossings) -> None:
-        now_s = self._env.now
+    def _solve(self, crossing: Crossings, now_s: float) -> None:
         for transfer, rate in max_min_rates(crossing).items():
             if rate != transfer.rate:
                 transfer.settle(now_s)
@@ -164,6 +162,8 @@ class Mesh:
 
 
 def _is_star(transfers: Iterable[Transfer], crossing: Crossings) -> bool:
-    """Tell whether transfers of equal weight meet at one link at most."""
+    """Tell whether transfers of equal weight meet at one link at most, which each crosses once."""
     met = {link for transfer in transfers for link in transfer.route if len(crossing[link]) > 1}
-    return len(met) <= 1 and all(transfer.weight == 1.0 for transfer in transfers)
+    return len(met) <= 1 and all(
+        transfer.weight == 1.0 and len(set(transfer.route)) == len(transfer.route) for transfer in transfers
+    )

@@ -1,11 +1,9 @@
 """The server's accelerators: who may use one, and how fast.
 
 A server has slots, one for each accelerator. `fifo` and `priority` give a slot to one job at a time and let the others
-wait; `processor-sharing` lets everybody in, and n jobs on c slots each run at min(1, c/n) of an accelerator's speed
-(Kleinrock 1976, section 4.4). Either way a job in service is a demand on a `Share` of c slots, of which it can use one.
+wait; `processor-sharing` lets everybody in at once, and n jobs on c slots each run at min(1, c/n) of an accelerator's
+speed (Kleinrock 1976, section 4.4): they are demands on a `Share` of c slots, of which each can use one.
 """
-
-from __future__ import annotations
 
 import math
 from heapq import heapify, heappop, heappush
@@ -19,7 +17,7 @@ from simulator.share import Share
 
 Discipline = Literal["fifo", "priority", "processor-sharing"]
 
-_FEW: Final = 32  # below this many withdrawn requests, tidying up the queue is not worth its time
+_FEW: Final = 32  # fewer requests that were given up than this are not worth tidying up
 
 
 class Request(Demand):
@@ -29,74 +27,78 @@ class Request(Demand):
         requested_s: When it came.
         started_s: When it was let in; nan while it waits.
         tag: What it leaves behind: the `cause` of whoever takes over its slot.
-        cause: The tag of whoever it took its slot over from; none if it did not wait.
+        cause: The tag of whoever it took its slot over from; none if it did not have to wait.
     """
 
-    def __init__(self, server: Server, order: int, priority: float, tag: object) -> None:
-        super().__init__(server.env, order)
-        self._server = server
-        self.priority = priority
+    def __init__(self, server: "Server", order: int, tag: object, service_s: float) -> None:
+        super().__init__(server.env, order, service_s)
+        self.server = server
         self.tag = tag
         self.cause: object = None
+        self.service_s = service_s
         self.requested_s: float = server.env.now
         self.started_s = math.nan
         self.gone = False
 
-    def enter(self) -> None:
-        """Take a slot (called by the server)."""
-        self.started_s = self.env.now
+    def enter(self, now_s: float) -> None:
+        """Begin, now that there is room (called by the server)."""
+        raise NotImplementedError
 
 
 class Turn(Request):
     """A slot for as long as its holder likes: an event that fires when it is there."""
 
-    def enter(self) -> None:
-        """Take a slot (called by the server)."""
-        super().enter()
+    def enter(self, now_s: float) -> None:
+        """Take the slot (called by the server)."""
+        self.started_s = now_s
         self.succeed()
 
     def release(self) -> None:
         """Give the slot back, or stop waiting for it: then the event never fires. Does nothing the second time."""
-        self._server.part(self)
+        self.server.part(self)
 
 
 class Job(Request):
     """Work of a known length: an event that fires with the seconds of service received when it has ended."""
 
-    def __init__(self, server: Server, order: int, priority: float, tag: object, service_s: float) -> None:
-        super().__init__(server, order, priority, tag)
-        self.service_s = service_s
-        self.left = service_s
+    def enter(self, now_s: float) -> None:
+        """Be served (called by the server)."""
+        self.started_s = self.since_s = now_s
+        if self.server.share is None:
+            self.rate = 1.0
+            self.env.timeout(self.service_s).callbacks.append(self.finish)
+        else:
+            self.server.share.start(self, 1.0, now_s)
 
-    def enter(self) -> None:
-        """Take a slot and be served (called by the server)."""
-        self.started_s = self.since_s = self.env.now
-        self._server.share.start(self, 1.0)
-
-    def finish(self) -> None:
-        """End (called by the share)."""
-        self.succeed(self.service_s)
-        self._server.part(self)
+    def finish(self, _end: simpy.Event | None = None) -> None:
+        """End (called by the clock or by the share)."""
+        if not self.gone:
+            self.succeed(self.service_s)
+            self.server.part(self)
 
     def cancel(self) -> None:
         """Give up now; the event fires with the seconds of service received. Does nothing once it has ended."""
         if self.triggered:
             return
-        if self.band is not None:
-            self._server.share.stop(self)
-            self.settle(self.env.now)
+        now_s = self.env.now
+        if self.band is not None and self.server.share is not None:
+            self.server.share.stop(self, now_s)
+        self.settle(now_s)
         self.succeed(self.service_s - self.left)
-        self._server.part(self)
+        self.server.part(self)
 
 
 class Server:
-    """Slots and those who wait for them.
+    """Slots, and those who wait for them.
 
-    A protocol writes the same for every discipline, and reads the wait off the job (with processor sharing, none):
+    A protocol writes the same for every discipline and reads the wait off the job (with processor sharing: none):
 
         job = server.serve(service_s)
         yield job
         wait_s, step_s = job.started_s - job.requested_s, env.now - job.started_s
+
+    A job that does not share its slot ends at exactly `started_s + service_s` in floats. One that is cancelled in
+    service leaves an expired wake-up in SimPy's queue until the time when it would have ended.
 
     Args:
         env: The simulated clock.
@@ -114,8 +116,8 @@ class Server:
         if discipline not in get_args(Discipline):
             raise ValueError(f"unknown discipline {discipline!r}; allowed: {', '.join(get_args(Discipline))}")
         self.env = env
-        self.share = Share(env, float(slots))
-        self._discipline = discipline
+        self.share = Share(env, float(slots)) if discipline == "processor-sharing" else None
+        self._by_priority = discipline == "priority"
         self._num_free = math.inf if discipline == "processor-sharing" else slots
         self._waiting: list[tuple[float, int, Request]] = []
         self._num_waiting = 0
@@ -129,32 +131,22 @@ class Server:
         """
         if not 0.0 <= service_s < math.inf:
             raise ValueError(f"service takes a finite time of at least 0 s, got {service_s!r}")
-        job = Job(self, next(self._orders), priority, tag, service_s)
-        self._come(job)
+        job = Job(self, next(self._orders), tag, service_s)
+        self._come(job, priority)
         return job
 
     def request(self, priority: float = 0.0, tag: object = None) -> Turn:
         """Queue for a slot to keep until it is released, and return the event of getting it.
 
         Raises:
-            ValueError: Under processor sharing, where there is no slot to keep, or a priority that is not a number.
+            ValueError: Under processor sharing, where nobody has a slot of their own, or a priority that is not a
+                number.
         """
-        if self._discipline == "processor-sharing":
-            raise ValueError("under processor-sharing nobody keeps a slot; use serve()")
-        turn = Turn(self, next(self._orders), priority, tag)
-        self._come(turn)
+        if self.share is not None:
+            raise ValueError("under processor-sharing there are no slots to keep; use serve()")
+        turn = Turn(self, next(self._orders), tag, math.inf)
+        self._come(turn, priority)
         return turn
-
-    def _come(self, request: Request) -> None:
-        if math.isnan(request.priority):
-            raise ValueError("a priority must be a number, got nan")
-        if self._num_free:
-            self._num_free -= 1
-            request.enter()
-        else:
-            self._num_waiting += 1
-            urgency = -request.priority if self._discipline == "priority" else 0.0
-            heappush(self._waiting, (urgency, request.order, request))
 
     def part(self, request: Request) -> None:
         """Forget a request that is done or given up, and let the next one in if it had a slot."""
@@ -172,6 +164,16 @@ class Server:
             if not successor.gone:
                 self._num_waiting -= 1
                 successor.cause = request.tag
-                successor.enter()
+                successor.enter(self.env.now)
                 return
         self._num_free += 1
+
+    def _come(self, request: Request, priority: float) -> None:
+        if math.isnan(priority):
+            raise ValueError("a priority must be a number, got nan")
+        if self._num_free:
+            self._num_free -= 1
+            request.enter(request.requested_s)
+        else:
+            self._num_waiting += 1
+            heappush(self._waiting, (-priority if self._by_priority else 0.0, request.order, request))
