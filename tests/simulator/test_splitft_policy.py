@@ -65,7 +65,7 @@ def test_without_performances_only_resources_decide():
 
 
 def test_the_server_taking_over_a_block_counts_against_the_gain():
-    # a block costs 0.1 s on the client but saves 0.06 s on the server: 0.04 s a block; 0.05 s off the mean is 1.25 blocks
+    # a block costs 0.1 s on the client but saves 0.06 s on the server: 0.04 s; 0.05 s off the mean is 1.25 blocks
     cuts = decide(
         observation(0, busy_s=0.95, server_block_s=0.06), observation(1, busy_s=1.05, server_block_s=0.06)
     ).cuts
