@@ -26,8 +26,8 @@ class Demand(simpy.Event):  # type: ignore[misc]
     """An amount that wants its part of a capacity; an event that fires when that has ended.
 
     `left` is what was to do at `since_s`, from when on it has progressed at `rate` a second. `order` breaks ties, the
-    smaller first. The other fields belong to the share that serves it: `goal` is the reading of its band's clock at
-    which it will be done, none while it was never slowed; `entry` is its one valid entry among the share's ends.
+    smaller first. The other fields belong to the share that serves it: its `band`, its valid `entry` among the share's
+    ends if it has one, and its `place` among the slowed of its band, none while it was never slowed.
     """
 
     def __init__(self, env: simpy.Environment, order: int, amount: float) -> None:
@@ -37,7 +37,7 @@ class Demand(simpy.Event):  # type: ignore[misc]
         self.rate = 0.0
         self.since_s = 0.0
         self.band: Band | None = None
-        self.goal: float | None = None
+        self.place: Entry | None = None
         self.entry: Entry | None = None
 
     def settle(self, now_s: float) -> None:
@@ -109,12 +109,14 @@ class Band:
             # A clock that starts from zero keeps a lone demand's end as exact as its amount.
             self.clock = 0.0
             self.anchor = fair_clock
-            demand.goal = goal = demand.left
-            slowed.append((goal, demand.order, demand))
+            goal = demand.left
+            demand.place = place = (goal, demand.order, demand)
+            slowed.append(place)
         else:
             first = slowed[0][2]
-            demand.goal = goal = self.clock + (fair_clock - self.anchor) + demand.left
-            heappush(slowed, (goal, demand.order, demand))
+            goal = self.clock + (fair_clock - self.anchor) + demand.left
+            demand.place = place = (goal, demand.order, demand)
+            heappush(slowed, place)
             if slowed[0][2] is first:
                 return None
             first.entry = None
@@ -123,23 +125,24 @@ class Band:
 
     def drop(self, demand: Demand) -> bool:
         """Take out a slowed demand that has left the band; return whether another one is now the first to end."""
-        demand.goal = None
+        demand.place = None
         slowed = self.slowed
         if slowed[0][2] is demand:
             heappop(slowed)
-            while slowed and not self._alive(slowed[0]):
+            while slowed and not _alive(slowed[0]):
                 heappop(slowed)
             return bool(slowed)
         if len(slowed) > 2 * self.num + _FEW:
-            slowed[:] = filter(self._alive, slowed)
+            slowed[:] = filter(_alive, slowed)
             heapify(slowed)
         return False
 
     def demands(self) -> Iterator[Demand]:
         """Return the demands of the band."""
         yield from self.fresh
-        for entry in filter(self._alive, self.slowed):
+        for entry in filter(_alive, self.slowed):
             yield entry[2]
 
-    def _alive(self, entry: Entry) -> bool:
-        return entry[2].band is self and entry[2].goal == entry[0]
+
+def _alive(entry: Entry) -> bool:
+    return entry is entry[2].place

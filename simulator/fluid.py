@@ -27,7 +27,7 @@ from simulator.share import Share
 
 
 class Link:
-    """A link, or one direction of it, that transfers share.
+    """A link, or one direction of it, that transfers of one network share.
 
     Args:
         capacity_bytes_per_s: Above zero.
@@ -196,7 +196,7 @@ class Network:
                 meshed = True  # it crosses this link twice
             elif link.varies:
                 self._take_capacity(link, now_s)
-            link.user = transfer
+            link.user = transfer  # seen
         if meshed or (hub is not None and hub.group is not hub.star and not self._move_lone(hub, now_s)):
             self._enter_mesh(transfer, self._merge(transfer.route, now_s), now_s)
         else:
@@ -210,6 +210,7 @@ class Network:
         for link in transfer.route:
             link.num_transfers += 1
             link.group = star
+            link.user = transfer
             if link is not hub and link.capacity_bytes_per_s < limit:
                 limit = link.capacity_bytes_per_s
         star.start(transfer, limit, now_s)

@@ -80,8 +80,8 @@ def components(crossing: Crossings, transfers: Iterable[Transfer]) -> Iterator[l
             for link in transfer.route:
                 if link not in walked:
                     walked.add(link)
-                    met = [user for user in crossing[link] if user not in found]
-                    found.update(dict.fromkeys(met))
+                    met = dict.fromkeys(user for user in crossing[link] if user not in found)
+                    found.update(met)
                     group.extend(met)
         group.sort(key=lambda transfer: transfer.order)
         yield group

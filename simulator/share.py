@@ -260,8 +260,9 @@ class Share:
     def _withdraw(self, demand: Demand, now_s: float) -> None:
         """Take a demand out before its end."""
         band = demand.band
-        if band is not None and demand.goal is not None:
-            demand.left = max(0.0, demand.goal - band.reading(now_s, self._clock))
+        if band is not None and demand.place is not None:
+            to_do = demand.place[0] - band.reading(now_s, self._clock)
+            demand.left = min(max(0.0, to_do), demand.left)  # rounding must not make it more than it was
             demand.since_s = now_s
             demand.rate = self._level if band.fair else band.limit
         self._remove(demand)
@@ -276,7 +277,7 @@ class Share:
         else:
             self._spare_units += band.units
         demand.band = demand.entry = None
-        if demand.goal is None:
+        if demand.place is None:
             del band.fresh[demand]
         elif band.drop(demand):
             self._queue_first(band)

@@ -5,7 +5,7 @@ SimGrid is an independent simulator. What its program did with links, hosts, poo
 """
 
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import simpy
@@ -102,7 +102,7 @@ class _Platform:
 
     def act(self, actor: dict[str, Any], ends: list[float]) -> Wait:
         """Run an actor's operations in order and note when each ended."""
-        operations = {
+        operations: dict[str, Callable[..., Wait]] = {
             "send": self._send,
             "compute": self._compute,
             "acquire": self._acquire,
