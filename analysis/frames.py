@@ -9,23 +9,29 @@ from simulator.records import SERVER_CLIENT, RunRecords
 # The client has finished its round's work, or is away: no part of how long its own path takes.
 AFTER_WORK = ("round_wait", "offline")
 
+SUMS = {"duration_s": "sum", "num_bytes": "sum", "end_s": "max"}
+
 
 def span_totals(run: RunRecords) -> pd.DataFrame:
     """Return time and bytes by round, client, actor and kind, without holding all spans at once.
 
     Columns: `round`, `client` (-1: the server's own), `actor`, `kind`, `duration_s` (sum), `num_bytes` (sum),
-    `end_s` (the last span's end).
+    `end_s` (the last span's end). Without a row where nothing was written down of where the time went.
     """
     keys = ["round", "client", "actor", "kind"]
     parts = [_totals(chunk.assign(duration_s=chunk["end_s"] - chunk["start_s"]), keys) for chunk in run.span_chunks()]
+    parts += [chunk[[*keys, *SUMS]].sort_values(keys) for chunk in run.total_chunks()]
     if not parts:
-        return pd.DataFrame(columns=[*keys, "duration_s", "num_bytes", "end_s"])
-    return _totals(pd.concat(parts), keys)
+        return pd.DataFrame(columns=[*keys, *SUMS])
+    totals = pd.concat(parts, ignore_index=True)
+    num_rounds = sum(part["round"].nunique() for part in parts)
+    is_split = num_rounds > totals["round"].nunique()  # a round in several chunks
+    return _totals(totals, keys) if is_split else totals
 
 
 def _totals(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     grouped = frame.groupby(keys, observed=True, as_index=False)
-    return grouped.agg({"duration_s": "sum", "num_bytes": "sum", "end_s": "max"})
+    return grouped.agg(SUMS)
 
 
 def client_totals(totals: pd.DataFrame) -> pd.DataFrame:
@@ -41,7 +47,8 @@ def round_spans(run: RunRecords, number: int) -> pd.DataFrame:
     """
     parts = [part for chunk in run.span_chunks() if len(part := chunk[chunk["round"] == number])]
     if not parts:
-        raise ValueError(f"round {number} has no spans; the run has {len(run.rounds)} rounds")
+        single = "" if run.span_detail == "steps" else " and keeps no single spans (execution.spans)"
+        raise ValueError(f"round {number} has no spans; the run has {len(run.rounds)} rounds{single}")
     return pd.concat(parts, ignore_index=True)
 
 

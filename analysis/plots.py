@@ -204,11 +204,16 @@ TIMELINE = "timeline_round_"
 
 
 def picture_names(run: RunRecords) -> list[str]:
-    """Return the names of the pictures that this run allows: loss needs evaluations, the rest a finished round."""
+    """Return the names of the pictures that this run allows.
+
+    Loss needs evaluations; time and bytes by kind need spans or their sums, a timeline needs spans; all need a round.
+    """
     if run.rounds.empty:
         return []
-    names = [name for name in PICTURES if not name.startswith("loss") or not evaluations(run).empty]
-    return [*names, f"{TIMELINE}{run.rounds['round'].max():03d}"]
+    unknown = {"loss_vs_time", "loss_vs_bytes"} if evaluations(run).empty else set()
+    unknown |= {"client_time", "bytes"} if run.span_detail == "none" else set()
+    names = [name for name in PICTURES if name not in unknown]
+    return [*names, f"{TIMELINE}{run.rounds['round'].max():03d}"] if run.span_detail == "steps" else names
 
 
 def figure(run: RunRecords, name: str) -> Figure:

@@ -40,6 +40,7 @@ KIND_STYLES = {
     "client_forward": KindStyle("#56B4E9"),
     "client_backward": KindStyle("#0072B2"),
     "client_optimizer": KindStyle("#003A5C"),
+    "client_merge": KindStyle("#003A5C", "////"),
     "validation_forward": KindStyle("#56B4E9", "////"),
     "upload_activations": KindStyle("#009E73"),
     "upload_labels": KindStyle("#8FDCC3"),

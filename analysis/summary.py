@@ -38,8 +38,9 @@ class RunSummary:
         num_rounds: rounds finished.
         num_clients: clients that took part in at least one.
         simulated_s: when the last round ended.
-        up_bytes: bytes from clients to the server by span kind, largest first.
-        down_bytes: bytes from the server to clients by span kind, largest first.
+        up_bytes: bytes from clients to the server by span kind, largest first; `upload_total` alone where the run did
+            not write down what was sent.
+        down_bytes: bytes from the server to clients likewise.
         before: held-out evaluation before training; None where there was none (as the next two).
         after: the last one after some training.
         best: the one of lowest loss.
@@ -86,8 +87,8 @@ def summarise(run: RunRecords, targets: Sequence[float] | None = None) -> RunSum
         num_rounds=len(run.rounds),
         num_clients=int(run.clients["client"].nunique()),
         simulated_s=float(run.rounds["end_s"].max()) if len(run.rounds) else 0.0,
-        up_bytes=_by_kind(sent, "uplink"),
-        down_bytes=_by_kind(sent, "downlink"),
+        up_bytes=_by_kind(run, sent, "uplink"),
+        down_bytes=_by_kind(run, sent, "downlink"),
         before=next((evaluation for evaluation in evals if evaluation.round == 0), None),
         after=trained[-1] if trained else None,
         best=min(finite, key=lambda evaluation: evaluation.loss, default=None),
@@ -97,7 +98,10 @@ def summarise(run: RunRecords, targets: Sequence[float] | None = None) -> RunSum
     )
 
 
-def _by_kind(sent: pd.DataFrame, direction: str) -> dict[str, int]:
+def _by_kind(run: RunRecords, sent: pd.DataFrame, direction: str) -> dict[str, int]:
+    if run.span_detail == "none" and len(run.rounds):
+        way = direction.removesuffix("link")
+        return {f"{way}load_total": int(run.rounds[f"{way}_bytes"].sum())}
     rows = sent[sent["direction"] == direction]
     return {str(kind): int(size) for kind, size in zip(rows["kind"], rows["num_bytes"], strict=True)}
 

@@ -140,12 +140,18 @@ def _locate(location: tuple[str | int, ...], model: object) -> tuple[KeyPath, li
 
 def _members(annotation: object) -> list[Any]:
     """Return the types of a union without None, or the one type."""
-    while get_origin(annotation) is Annotated:
-        annotation = get_args(annotation)[0]
+    annotation = _bare(annotation)
     if get_origin(annotation) in {Union, types.UnionType}:
-        options = [option for option in get_args(annotation) if option is not types.NoneType]
+        options = [_bare(option) for option in get_args(annotation) if option is not types.NoneType]
         return options if len(options) > 1 else _members(options[0])
     return [annotation]
+
+
+def _bare(annotation: object) -> object:
+    """Return a type without what is annotated to it."""
+    while get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    return annotation
 
 
 def _named(members: list[Any], name: str | int) -> list[Any]:

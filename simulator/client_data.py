@@ -1,145 +1,61 @@
-"""Who has which samples, and in which batches they are trained on; from lengths alone where nothing is learned."""
+"""What the clock needs to know of the samples of clients: how long the batches are that they are trained on."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Protocol
 
 import numpy as np
 
 from simulator.draws import generator
 from simulator.protocols.rounds import PaddedBatch
-from simulator.scenario import Scenario
-from workloads import partition
-from workloads.batches import (
-    Batch,
-    batch_sample_ids,
-    evaluation_batches,
-    evaluation_sample_ids,
-    make_batch,
-    padded_length,
-)
-from workloads.data import TokenizedDataset, held_out_split
+from workloads.batches import batch_sample_ids
 
 IdArray = np.ndarray[tuple[int], np.dtype[np.int64]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class ClientData:
-    """The samples of a run, divided.
+class ClientData(Protocol):
+    """The samples of a run, as far as the clock is concerned."""
 
-    Attributes:
-        dataset: all samples, tokenised.
-        training: per client, the ids of its training samples.
-        validation: per client, the ids of its own validation samples.
-        held_out: ids of the global held-out samples, which no client has.
-        batch_size, local_steps, seed: from the scenario.
-        pad_token_id: what fills a batch up to its longest sample; never looked at, since its labels are ignored.
-    """
-
-    dataset: TokenizedDataset
-    training: tuple[IdArray, ...]
-    validation: tuple[IdArray, ...]
-    held_out: IdArray
-    batch_size: int
-    local_steps: int
-    seed: int
-    pad_token_id: int
-
-    def padded_steps(self, client: int, round: int) -> tuple[PaddedBatch, ...]:  # noqa: A002
-        """Return the padded size of each local step of a round."""
-        return tuple(self._padded(ids) for ids in self._step_ids(client, round))
-
-    def padded_validation(self, client: int) -> tuple[PaddedBatch, ...]:
-        """Return the padded size of each batch of a client's validation part."""
-        ids = evaluation_sample_ids(self.dataset.lengths, self.validation[client], self.batch_size)
-        return tuple(self._padded(batch) for batch in ids)
-
-    def training_batches(self, client: int, round: int) -> tuple[Batch, ...]:  # noqa: A002
-        """Return the batches of a client's round in order."""
-        return tuple(make_batch(self.dataset, ids, pad_id=self.pad_token_id) for ids in self._step_ids(client, round))
-
-    def validation_batches(self, client: int) -> tuple[Batch, ...]:
-        """Return the batches of a client's own validation part."""
-        return tuple(
-            evaluation_batches(self.dataset, self.validation[client], self.batch_size, pad_id=self.pad_token_id)
-        )
-
-    def held_out_batches(self, batch_size: int) -> tuple[Batch, ...]:
-        """Return the batches of the global held-out part."""
-        return tuple(evaluation_batches(self.dataset, self.held_out, batch_size, pad_id=self.pad_token_id))
+    @property
+    def longest_tokens(self) -> int:
+        """Return the tokens of the longest sample that there can be: it decides how much memory a batch takes."""
 
     @property
     def num_samples(self) -> IdArray:
         """Return how many training samples each client has."""
-        return np.array([len(ids) for ids in self.training], dtype=np.int64)
 
-    def _step_ids(self, client: int, round: int) -> list[IdArray]:  # noqa: A002
-        def epoch(number: int) -> np.random.Generator:
-            return generator(self.seed, "batches", client=client, round=number)
+    @property
+    def summary(self) -> str:
+        """Return how many samples there are, in words."""
 
-        return batch_sample_ids(self.training[client], self.batch_size, self.local_steps, round, epoch)
+    @property
+    def content(self) -> Mapping[str, object]:
+        """Return what identifies the samples; with the seed it decides every batch."""
 
-    def _padded(self, ids: IdArray) -> PaddedBatch:
-        lengths = self.dataset.lengths
-        return PaddedBatch(
-            num_samples=len(ids),
-            length_tokens=padded_length(lengths, ids),
-            num_real_tokens=int(lengths[ids].sum()),
-        )
+    def padded_steps(self, client: int, round: int) -> tuple[PaddedBatch, ...]:  # noqa: A002
+        """Return the padded size of each local step of a round."""
 
-
-def divide(scenario: Scenario, dataset: TokenizedDataset, num_clients: int, pad_token_id: int) -> ClientData:
-    """Hold out the evaluation part, give every client its samples, and split off each client's validation part.
-
-    Raises:
-        DataError: the samples do not go round; the message says what to change.
-    """
-    seed, workload = scenario.seed.data, scenario.workload
-    kept, held_out = held_out_split(
-        len(dataset.lengths),
-        scenario.evaluation.held_out_frac,
-        scenario.evaluation.max_samples,
-        generator(seed, "held out"),
-    )
-    parts = _partitioner(scenario)(dataset.lengths[kept], num_clients, generator(seed, "partition"))
-    own = [
-        partition.train_validation_split(
-            kept[part],
-            workload.validation.frac,
-            workload.validation.max_samples,
-            generator(seed, "validation", client=client),
-        )
-        for client, part in enumerate(parts)
-    ]
-    return ClientData(
-        dataset=dataset,
-        training=tuple(training for training, _ in own),
-        validation=tuple(validation for _, validation in own),
-        held_out=held_out,
-        batch_size=workload.batch_size,
-        local_steps=workload.local_steps,
-        seed=seed,
-        pad_token_id=pad_token_id,
-    )
+    def padded_validation(self, client: int) -> tuple[PaddedBatch, ...]:
+        """Return the padded size of each batch of a client's validation part."""
 
 
-def _partitioner(scenario: Scenario) -> Callable[[np.ndarray, int, np.random.Generator], list[IdArray]]:
-    settings = scenario.workload.partition
-    match settings.kind:
-        case "length-dirichlet":
-            return lambda lengths, num_clients, rng: partition.length_dirichlet(
-                lengths,
-                num_clients,
-                rng,
-                alpha=settings.alpha,
-                num_classes=settings.num_classes,
-                min_samples=settings.min_samples,
-                bins=settings.bins,
-            )
-        case "iid":
-            return lambda lengths, num_clients, rng: partition.iid(
-                len(lengths), num_clients, rng, min_samples=settings.min_samples
-            )
-        case "quantity-skew":
-            return lambda lengths, num_clients, rng: partition.quantity_skew(
-                len(lengths), num_clients, rng, alpha=settings.alpha, min_samples=settings.min_samples
-            )
+def step_ids(
+    ids: IdArray,
+    batch_size: int,
+    local_steps: int,
+    seed: int,
+    *,
+    client: int,
+    round: int,  # noqa: A002
+    lengths: IdArray | None,
+) -> list[IdArray]:
+    """Return which of a client's samples are in each batch of a round (`workloads.batches.batch_sample_ids`)."""
+
+    def epoch(number: int) -> np.random.Generator:
+        return generator(seed, "batches", client=client, round=number)
+
+    return batch_sample_ids(ids, batch_size, local_steps, round, epoch, lengths=lengths)
+
+
+def padded(lengths: np.ndarray) -> PaddedBatch:
+    """Return the size of a batch of samples of these lengths."""
+    return PaddedBatch(num_samples=len(lengths), length_tokens=int(lengths.max()), num_real_tokens=int(lengths.sum()))

@@ -5,7 +5,6 @@ links and of the server is not priced here; the clock finds it.
 """
 
 import functools
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,20 +13,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.profiles import DeviceProfile
+from simulator.exchange import Exchange, RoundCosts, StackedRanks
 from simulator.seconds import check_terms, compute_s, memory_s
-from workloads.codec_bytes import encoded_bytes
+from workloads.codec_bytes import Codec, encoded_bytes, reuses_indices
 from workloads.counts import (
     PLAIN_ATTENTION,
     WEIGHT_BYTES,
     AttentionKernel,
-    adapter_bytes,
+    Part,
     backward_flops,
     client_part,
     forward_flops,
     label_bytes,
     optimizer_bytes_touched,
+    recompute_flops,
     server_part,
 )
+from workloads.pricing import priced_cut
 from workloads.ranks import LoraSpec
 from workloads.shapes import ModelShape
 
@@ -70,14 +72,6 @@ class ValidationCosts:
     server_forward_s: float
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RoundCosts:
-    """What a client exchanges once a round: the adapters of its own part, float32, at the ranks that it trains."""
-
-    adapter_download_bytes: int
-    adapter_upload_bytes: int
-
-
 class Costs(Protocol):
     """What a protocol asks; all it knows about work."""
 
@@ -87,11 +81,11 @@ class Costs(Protocol):
     def validation(self, client: int, cut: int, batch_size: int, length_tokens: int) -> ValidationCosts:
         """Return the costs of measuring one padded batch."""
 
-    def round(self, client: int, cut: int) -> RoundCosts:
-        """Return the costs of taking part in a round."""
+    def round(self, client: int, cut: int, stacked: StackedRanks) -> RoundCosts:
+        """Return the costs of taking part in a round after an aggregation that left `stacked` to the base model."""
 
     def aggregate_s(self, cuts: Sequence[tuple[int, int]]) -> float:
-        """Return how long the server averages the adapters of these (client, cut)."""
+        """Return how long the server aggregates the adapters of these (client, cut)."""
 
 
 class ProfiledCosts:
@@ -109,7 +103,10 @@ class ProfiledCosts:
         device_table: the kinds of devices in the fleet.
         device_index: for each client, which of them it is.
         server: the device of the server.
+        aggregator: how adapters are aggregated.
+        learning_blocks: blocks of the model that learns, in which cuts are counted; None where that is `shape`.
         kernel: how attention is computed.
+        checkpointing: whether blocks are computed again in the backward pass, which is charged there.
 
     Raises:
         InputError: devices lack numbers that their costs need; all of them are named.
@@ -121,22 +118,34 @@ class ProfiledCosts:
         shape: ModelShape,
         lora: LoraSpec,
         dtype: str,
-        activation_codec: str,
-        gradient_codec: str,
+        activation_codec: Codec,
+        gradient_codec: Codec,
         device_table: Sequence[DeviceProfile],
         device_index: NDArray[np.integer],
         server: DeviceProfile,
+        aggregator: str = "segment",
+        learning_blocks: int | None = None,
         kernel: AttentionKernel = PLAIN_ATTENTION,
+        checkpointing: bool = False,
     ) -> None:
         check_terms([*device_table, server], dtype)
         self._shape, self._lora, self._dtype = shape, lora, dtype
+        self._num_blocks = learning_blocks or shape.num_blocks
         self._activation_codec, self._gradient_codec = activation_codec, gradient_codec
+        self._sends_gradient_indices = not reuses_indices(activation_codec, gradient_codec)
         self._device_table, self._device_index, self._server = tuple(device_table), device_index, server
-        self._kernel = kernel
+        self._kernel, self._checkpointing = kernel, checkpointing
         self._step = functools.cache(self._new_step)
         self._validation = functools.cache(self._new_validation)
         self._server_s = functools.cache(self._new_server_s)
-        self._adapter_bytes = functools.cache(self._new_adapter_bytes)
+        self._round = functools.cache(self._new_round)
+        self._exchange = Exchange(
+            aggregator,
+            whole=client_part(shape, lora, cut=shape.num_blocks),
+            parts=functools.cache(lambda cut: (self._client_part(cut), self._server_part(cut))),
+            dtype=dtype,
+            server=server,
+        )
 
     def step(self, client: int, cut: int, batch_size: int, length_tokens: int) -> StepCosts:
         """Return the costs of one training step on a padded batch."""
@@ -146,38 +155,39 @@ class ProfiledCosts:
         """Return the costs of measuring one padded batch."""
         return self._validation(int(self._device_index[client]), cut, batch_size, length_tokens)
 
-    def round(self, client: int, cut: int) -> RoundCosts:  # noqa: ARG002
-        """Return the bytes of the client part's adapters; they are the same on every device."""
-        num_bytes, _ = self._adapter_bytes(cut)
-        return RoundCosts(adapter_download_bytes=num_bytes, adapter_upload_bytes=num_bytes)
+    def round(self, client: int, cut: int, stacked: StackedRanks = ()) -> RoundCosts:
+        """Return the costs of taking part in a round after an aggregation that left `stacked` to the base model."""
+        return self._round(int(self._device_index[client]), cut, stacked)
+
+    def stacked_ranks(self, cuts: Sequence[int]) -> StackedRanks:
+        """Return what the aggregation of clients with these cuts leaves to the base model, for the next round."""
+        return self._exchange.stacked_ranks(cuts)
 
     def aggregate_s(self, cuts: Sequence[tuple[int, int]]) -> float:
-        """Return how long the server averages the adapters of these (client, cut).
+        """Return how long the server aggregates the adapters of these (client, cut)."""
+        return self._exchange.aggregate_s([cut for _, cut in cuts])
 
-        It reads every client's whole adapter, client part and server part, and writes the average.
-        """
-        if not cuts:
-            return 0.0
-        read = sum(num * sum(self._adapter_bytes(cut)) for cut, num in Counter(cut for _, cut in cuts).items())
-        written = adapter_bytes(client_part(self._shape, self._lora, cut=self._shape.num_blocks))
-        return memory_s(read + written, self._server)
+    def _new_round(self, device_number: int, cut: int, stacked: StackedRanks) -> RoundCosts:
+        return self._exchange.round(self._device_table[device_number], cut, stacked)
 
     def _new_step(self, device_number: int, cut: int, batch_size: int, length_tokens: int) -> StepCosts:
-        device, part = self._device_table[device_number], client_part(self._shape, self._lora, cut)
+        device, part = self._device_table[device_number], self._client_part(cut)
         backward_s = compute_s(
-            backward_flops(part, batch_size, length_tokens, self._kernel),
+            self._backward_flops(part, batch_size, length_tokens),
             num_tokens=batch_size * length_tokens,
-            num_backward_blocks=cut,
+            num_forward_blocks=len(part.blocks) if self._checkpointing else 0,
+            num_backward_blocks=len(part.blocks),
             device=device,
             dtype=self._dtype,
         )
-        gradient_coding_s = self._coding_s(self._gradient_codec, batch_size, length_tokens, device)
+        gradient_bytes = self._gradient_bytes(batch_size, length_tokens)
+        gradient_coding_s = self._coding_s(gradient_bytes, batch_size, length_tokens, device)
         return StepCosts(
             client_forward_s=self._client_forward_s(device, cut, batch_size, length_tokens),
-            activation_bytes=self._encoded_bytes(self._activation_codec, batch_size, length_tokens),
+            activation_bytes=self._activation_bytes(batch_size, length_tokens),
             label_bytes=label_bytes(batch_size, length_tokens),
             server_step_s=self._server_s(cut, batch_size, length_tokens, is_training=True),
-            gradient_bytes=self._encoded_bytes(self._gradient_codec, batch_size, length_tokens),
+            gradient_bytes=gradient_bytes,
             client_backward_s=gradient_coding_s + backward_s,
             client_optimizer_s=memory_s(optimizer_bytes_touched(part), device),
         )
@@ -186,47 +196,67 @@ class ProfiledCosts:
         device = self._device_table[device_number]
         return ValidationCosts(
             client_forward_s=self._client_forward_s(device, cut, batch_size, length_tokens),
-            activation_bytes=self._encoded_bytes(self._activation_codec, batch_size, length_tokens),
+            activation_bytes=self._activation_bytes(batch_size, length_tokens),
             label_bytes=label_bytes(batch_size, length_tokens),
             server_forward_s=self._server_s(cut, batch_size, length_tokens, is_training=False),
         )
 
     def _client_forward_s(self, device: DeviceProfile, cut: int, batch_size: int, length_tokens: int) -> float:
+        part = self._client_part(cut)
         forward_s = compute_s(
-            forward_flops(client_part(self._shape, self._lora, cut), batch_size, length_tokens, self._kernel),
+            forward_flops(part, batch_size, length_tokens, self._kernel),
             num_tokens=batch_size * length_tokens,
-            num_forward_blocks=cut,
+            num_forward_blocks=len(part.blocks),
             device=device,
             dtype=self._dtype,
         )
-        return forward_s + self._coding_s(self._activation_codec, batch_size, length_tokens, device)
+        return forward_s + self._coding_s(
+            self._activation_bytes(batch_size, length_tokens), batch_size, length_tokens, device
+        )
 
     def _new_server_s(self, cut: int, batch_size: int, length_tokens: int, *, is_training: bool) -> float:
-        part, num_blocks = server_part(self._shape, self._lora, cut), self._shape.num_blocks - cut
+        part = self._server_part(cut)
         flops = forward_flops(part, batch_size, length_tokens, self._kernel)
-        moving_s = self._coding_s(self._activation_codec, batch_size, length_tokens, self._server)
+        activation_bytes = self._activation_bytes(batch_size, length_tokens)
+        moving_s = self._coding_s(activation_bytes, batch_size, length_tokens, self._server)
         if is_training:
-            flops += backward_flops(part, batch_size, length_tokens, self._kernel)
-            moving_s += self._coding_s(self._gradient_codec, batch_size, length_tokens, self._server)
+            flops += self._backward_flops(part, batch_size, length_tokens)
+            gradient_bytes = self._gradient_bytes(batch_size, length_tokens)
+            moving_s += self._coding_s(gradient_bytes, batch_size, length_tokens, self._server)
             moving_s += memory_s(optimizer_bytes_touched(part), self._server)
+        num_passes = 2 if is_training and self._checkpointing else 1
         return moving_s + compute_s(
             flops,
             num_tokens=batch_size * length_tokens,
-            num_forward_blocks=num_blocks,
-            num_backward_blocks=num_blocks if is_training else 0,
+            num_forward_blocks=num_passes * len(part.blocks),
+            num_backward_blocks=len(part.blocks) if is_training else 0,
             device=self._server,
             dtype=self._dtype,
         )
 
-    def _new_adapter_bytes(self, cut: int) -> tuple[int, int]:
-        """Return the bytes of the client part's and of the server part's adapters."""
-        parts = (client_part(self._shape, self._lora, cut), server_part(self._shape, self._lora, cut))
-        return adapter_bytes(parts[0]), adapter_bytes(parts[1])
+    def _backward_flops(self, part: Part, batch_size: int, length_tokens: int) -> int:
+        flops = backward_flops(part, batch_size, length_tokens, self._kernel)
+        return flops + (recompute_flops(part, batch_size, length_tokens, self._kernel) if self._checkpointing else 0)
 
-    def _encoded_bytes(self, codec: str, batch_size: int, length_tokens: int) -> int:
-        return encoded_bytes(codec, batch_size, length_tokens, self._shape.hidden_size)
+    def _client_part(self, cut: int) -> Part:
+        return client_part(self._shape, self._lora, priced_cut(cut, self._num_blocks, self._shape.num_blocks))
 
-    def _coding_s(self, codec: str, batch_size: int, length_tokens: int, device: DeviceProfile) -> float:
-        """Return how long encoding or decoding takes: one side of it is read, the other written."""
+    def _server_part(self, cut: int) -> Part:
+        return server_part(self._shape, self._lora, priced_cut(cut, self._num_blocks, self._shape.num_blocks))
+
+    def _activation_bytes(self, batch_size: int, length_tokens: int) -> int:
+        return encoded_bytes(self._activation_codec, batch_size, length_tokens, self._shape.hidden_size)
+
+    def _gradient_bytes(self, batch_size: int, length_tokens: int) -> int:
+        return encoded_bytes(
+            self._gradient_codec,
+            batch_size,
+            length_tokens,
+            self._shape.hidden_size,
+            with_indices=self._sends_gradient_indices,
+        )
+
+    def _coding_s(self, num_bytes: int, batch_size: int, length_tokens: int, device: DeviceProfile) -> float:
+        """Return how long encoding or decoding to or from `num_bytes` takes: one side is read, the other written."""
         tensor_bytes = WEIGHT_BYTES[self._dtype] * batch_size * length_tokens * self._shape.hidden_size
-        return memory_s(tensor_bytes + self._encoded_bytes(codec, batch_size, length_tokens), device)
+        return memory_s(tensor_bytes + num_bytes, device)

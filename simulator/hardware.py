@@ -6,14 +6,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from devices.catalogue.lookup import Catalogue
 from devices.fleets import Fleet, FleetEntry, explicit_fleet, mixture_fleet
 from devices.problems import InputError, Problem
 from devices.profiles import DeviceProfile
 from devices.units import GIBI
+from simulator.availability import AvailabilityModel, availability_model
 from simulator.draws import generator
 from simulator.memory import MemoryModel, max_feasible_cut
 from simulator.scenario import Scenario
+from simulator.selection import largest_cohort
 from simulator.world import ServerLinks
 
 
@@ -25,12 +29,14 @@ class Hardware:
         fleet: the clients.
         server: the device of each of the server's slots.
         server_links: the server's own connection.
+        availability: when clients can be reached.
         notes: what a user should know of how profiles were chosen.
     """
 
     fleet: Fleet
     server: DeviceProfile
     server_links: ServerLinks
+    availability: AvailabilityModel
     notes: tuple[str, ...]
 
 
@@ -49,13 +55,11 @@ def hardware(scenario: Scenario, catalogue_folders: Sequence[Path]) -> Hardware:
         server = catalogue.device(scenario.server.device)
     with under("server.network"):
         downlink, uplink, latency_s = catalogue.network(scenario.server.network).median()
-    if scenario.fleet.mixture is not None:
-        suited = catalogue.fleet(scenario.fleet.mixture).availability
-        if suited != scenario.availability.kind:
-            notes.append(f"fleet '{scenario.fleet.mixture}' is known to be {suited}; here it is always on")
+    with under("availability"):
+        availability = availability_model(scenario, catalogue, len(fleet))
     # The server's downlink carries what clients send.
     links = ServerLinks(uplink_bytes_per_s=downlink, downlink_bytes_per_s=uplink, latency_s=latency_s)
-    return Hardware(fleet=fleet, server=server, server_links=links, notes=tuple(notes))
+    return Hardware(fleet=fleet, server=server, server_links=links, availability=availability, notes=tuple(notes))
 
 
 def _fleet(scenario: Scenario, catalogue: Catalogue) -> Fleet:
@@ -81,26 +85,29 @@ def max_cuts(scenario: Scenario, memory: MemoryModel, fleet: Fleet, server: Devi
     limit = policy.max_cut if policy.kind == "splitft" else None
     fits = [max_feasible_cut(device, memory, max_cut=limit) for device in fleet.device_table]
     problems = []
+    num_having = np.bincount(fleet.device_index, minlength=len(fleet.device_table))
     for number, device in enumerate(fleet.device_table):
         needed = least_cut(scenario, device.id)
-        if fits[number] < needed:
+        if num_having[number] and fits[number] < needed:
             needs, has = memory.client(needed).total_bytes / GIBI, device.memory_usable_bytes / GIBI
-            num_clients = int((fleet.device_index == number).sum())
             problems.append(
                 Problem(
-                    f"{num_clients} client(s) with device '{device.id}' cannot hold {needed} block(s): that takes "
+                    f"{num_having[number]} client(s) with device '{device.id}' cannot hold {needed} block(s): it takes "
                     f"{needs:.2f} GiB and {has:.2f} GiB are usable; choose another device, a smaller model, batch or "
                     f"length, or a shallower cut (`splitft check` shows memory by cut)",
                     key="fleet",
                     value=device.id,
                 )
             )
-    shallowest = [least_cut(scenario, fleet.device(client).id) for client in range(len(fleet))]
-    needs_bytes = memory.server(shallowest, slots=scenario.server.slots).total_bytes
+    # The server has a copy of its part for each participant; the shallowest cuts leave it the most.
+    num_at_once = largest_cohort(scenario.selection, len(fleet))
+    shallowest = np.repeat([least_cut(scenario, device.id) for device in fleet.device_table], num_having)
+    shallowest = np.sort(shallowest)[:num_at_once]
+    needs_bytes = memory.server(shallowest.tolist(), slots=scenario.server.slots).total_bytes
     if needs_bytes > server.memory_usable_bytes:
         problems.append(
             Problem(
-                f"device '{server.id}' cannot hold the server's part for {len(fleet)} clients: that takes "
+                f"device '{server.id}' cannot hold the server's part for {num_at_once:,} clients: that takes "
                 f"{needs_bytes / GIBI:.2f} GiB and {server.memory_usable_bytes / GIBI:.2f} GiB are usable",
                 key="server.device",
                 value=server.id,

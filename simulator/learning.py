@@ -11,9 +11,12 @@ from typing import Protocol
 
 import numpy as np
 
+from simulator.draws import integer
 from simulator.protocols.rounds import RoundLog
 from simulator.training import Trainer
+from workloads.aggregators import LEAVE_DELTA, RESTART
 from workloads.batches import Batch
+from workloads.grouping import grouped
 from workloads.tasks import AggregateTask, EvalResult, EvalTask, InitialTask, Recipe, TrainResult, TrainTask
 
 Ranks = Callable[[int], tuple[int, ...]]
@@ -76,21 +79,46 @@ class TaskLearning:
     """Has a trainer learn. Keeps the names of the states that later rounds start from, never tensors.
 
     These are the global adapter and each client's last training, whose optimizer moments the client carries on with.
+
+    Args:
+        trainer: who does the work.
+        recipe: what all tasks share.
+        data: where batches come from.
+        ranks: by cut.
+        aggregator: the rule of aggregation.
+        max_group_tokens: of clients that are trained together (`workloads.grouping`); None where nobody is.
     """
 
-    def __init__(self, trainer: Trainer, recipe: Recipe, data: LearningData, ranks: Ranks, aggregator: str) -> None:
+    def __init__(
+        self,
+        trainer: Trainer,
+        recipe: Recipe,
+        data: LearningData,
+        ranks: Ranks,
+        aggregator: str,
+        *,
+        max_group_tokens: int | None = None,
+    ) -> None:
         self._trainer, self._recipe, self._data, self._ranks = trainer, recipe, data, ranks
-        self._aggregator = aggregator
+        self._aggregator, self._max_group_tokens = aggregator, max_group_tokens
         self._adapter = trainer.initial(InitialTask(recipe=recipe))
+        self._start: str | None = None  # the last round's first state, where clients measure with its base delta
         self._trained: dict[int, str] = {}
+        self._cuts: dict[int, int] = {}
         self._num_steps: dict[int, int] = {}
 
     def train(self, log: RoundLog) -> Mapping[int, TrainResult]:
         """Train the clients that finished the round and aggregate; weights are their numbers of training samples."""
-        finished = [c.plan for c in log.clients if c.status == "finished"]
+        finished = [c.plan for c in log.finished]
+        if not finished:
+            return {}  # everything stays as it is
         tasks = [self._train_task(plan.client, plan.cut, log.round) for plan in finished]
-        results = self._trainer.train(tasks)
+        if self._max_group_tokens is not None:
+            tasks = grouped(tasks, self._max_group_tokens)
+        spent = [self._trained[plan.client] for plan in finished if plan.client in self._trained]
+        results = self._trainer.train(tasks, spent)
         weights = np.array([self._data.num_samples[plan.client] for plan in finished], dtype=np.float64)
+        self._start = self._adapter if self._aggregator in LEAVE_DELTA else None
         self._adapter = self._trainer.aggregate(
             AggregateTask(
                 recipe=self._recipe,
@@ -98,29 +126,42 @@ class TaskLearning:
                 base=self._adapter,
                 updates=tuple(result.key for result in results),
                 weights=tuple((weights / weights.sum()).tolist()),
+                restart_seed=self._restart_seed(log.round),
             )
         )
         for plan, task, result in zip(finished, tasks, results, strict=True):
-            self._trained[plan.client] = result.key
+            self._trained[plan.client], self._cuts[plan.client] = result.key, plan.cut
             self._num_steps[plan.client] = task.first_step + len(task.batches)
-        self._trainer.release([self._adapter, *self._trained.values()])
+        starts = [] if self._start is None else [self._start]
+        self._trainer.release([self._adapter, *starts, *self._trained.values()])
         return {plan.client: result for plan, result in zip(finished, results, strict=True)}
 
     def validate(self, clients: Sequence[int]) -> Mapping[int, EvalResult]:
-        """Measure each client's own adapter on its own validation part."""
+        """Measure each client's own adapter on its own validation part, across the cut and the wire."""
         tasks = [
-            EvalTask(recipe=self._recipe, adapter=self._trained[c], batches=self._data.validation(c)) for c in clients
+            EvalTask(
+                recipe=self._recipe,
+                adapter=self._trained[c],
+                batches=self._data.validation(c),
+                start=self._start,
+                cut=self._cuts[c],
+            )
+            for c in clients
         ]
         return dict(zip(clients, self._trainer.evaluate(tasks), strict=True))
 
     def evaluate(self) -> EvalResult:
-        """Measure the global adapter on the held-out part."""
+        """Measure the global adapter on the held-out part: all rows, the whole model, nothing sent."""
         task = EvalTask(recipe=self._recipe, adapter=self._adapter, batches=self._data.held_out)
         return self._trainer.evaluate([task])[0]
 
     def export(self, folder: Path) -> None:
-        """Write the global adapter as a PEFT folder."""
+        """Write the global adapter as a PEFT folder; no other state is needed from then on."""
         self._trainer.export(self._adapter, folder)
+        self._trainer.release([self._adapter])
+
+    def _restart_seed(self, round: int) -> int | None:  # noqa: A002
+        return integer(self._recipe.adapter_seed, f"restart {round}") if self._aggregator in RESTART else None
 
     def _train_task(self, client: int, cut: int, round: int) -> TrainTask:  # noqa: A002
         return TrainTask(

@@ -21,7 +21,7 @@ def describe(setting: Setting, numerics: str | None) -> dict[str, Any]:
         setting: what the run works with.
         numerics: names the machine and software that do the learning; None where nothing is learned.
     """
-    hardware, content = _hardware(setting), _content(setting)
+    hardware, content = _hardware(setting), {**setting.models.content, **setting.data.content}
     return {
         "scenario": to_mapping(setting.scenario),
         "hardware": hardware,
@@ -48,17 +48,7 @@ def _hardware(setting: Setting) -> dict[str, Any]:
         ],
         "server": _numbers(setting.server),
         "server_links": dataclasses.asdict(setting.server_links),
-    }
-
-
-def _content(setting: Setting) -> dict[str, Any]:
-    dataset = setting.data.dataset
-    return {
-        "model": setting.model.model_digest,
-        "model_revision": setting.model.revision,
-        "tokenizer": setting.model.tokenizer_digest,
-        "dataset": dataset.texts_digest,
-        "samples": len(dataset),
+        "availability": setting.availability.identity(),
     }
 
 

@@ -8,6 +8,7 @@ tensors. A server with a head grew by 17 % more, because cross entropy on shifte
 """
 
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -21,9 +22,11 @@ from workloads.counts import (
     adapter_parameters,
     base_bytes,
     client_part,
+    held_parameters,
     logits_bytes,
     server_part,
 )
+from workloads.pricing import priced_cut
 from workloads.ranks import LoraSpec
 from workloads.shapes import ModelShape
 
@@ -44,7 +47,7 @@ class PartMemory:
 
     Attributes:
         weights_bytes: frozen base model in its dtype, and its constant buffers.
-        adapters_bytes: for each trained value weight, gradient and two moments, float32.
+        adapters_bytes: weights, and for each trained value a gradient and two moments, float32.
         activations_bytes: what autograd saves.
         logits_bytes: logits, log-softmax and gradient; 0 without an LM head.
         workspace_bytes: tensor and gradient at the cut, temporaries of the block at work.
@@ -91,6 +94,8 @@ class MemoryModel:
         batch_size: B.
         length_tokens: T, the longest padded sample.
         runtime_bytes: see `RUNTIME_BYTES`.
+        learning_blocks: blocks of the model that learns, in which cuts are counted; None where that is `shape` itself.
+        checkpointing: whether blocks keep their inputs alone for the backward pass and compute the rest again.
     """
 
     shape: ModelShape
@@ -99,13 +104,20 @@ class MemoryModel:
     batch_size: int
     length_tokens: int
     runtime_bytes: int = RUNTIME_BYTES
+    learning_blocks: int | None = None
+    checkpointing: bool = False
+
+    @property
+    def num_blocks(self) -> int:
+        """Return the blocks in which cuts are counted."""
+        return self.learning_blocks or self.shape.num_blocks
 
     def client(self, cut: int) -> PartMemory:
         """Return the memory of a client with blocks 1..cut."""
-        part = client_part(self.shape, self.lora, cut)
+        part = self._client_part(cut)
         return PartMemory(
             weights_bytes=base_bytes(part, self.dtype),
-            adapters_bytes=(1 + 1 + _MOMENTS) * ADAPTER_BYTES * adapter_parameters(part),
+            adapters_bytes=ADAPTER_BYTES * (held_parameters(part) + (1 + _MOMENTS) * adapter_parameters(part)),
             activations_bytes=self._activations(part),
             logits_bytes=self._logits(part),
             workspace_bytes=self._workspace(),
@@ -119,12 +131,14 @@ class MemoryModel:
         many clients are served at a time; each slot is counted with the largest part.
 
         Args:
-            cuts: one for each client.
+            cuts: one for each client that takes part in a round.
             slots: clients served at a time.
         """
-        part = server_part(self.shape, self.lora, min(cuts))
-        num_values = {cut: adapter_parameters(server_part(self.shape, self.lora, cut)) for cut in dict.fromkeys(cuts)}
-        kept = (1 + _MOMENTS) * sum(num_values[cut] for cut in cuts)
+        part = self._server_part(min(cuts))
+        num_clients = Counter(cuts)
+        parts = {cut: self._server_part(cut) for cut in num_clients}
+        num_values = {cut: adapter_parameters(part) for cut, part in parts.items()}
+        kept = sum(num * (held_parameters(parts[cut]) + _MOMENTS * num_values[cut]) for cut, num in num_clients.items())
         return PartMemory(
             weights_bytes=base_bytes(part, self.dtype),
             adapters_bytes=ADAPTER_BYTES * (kept + slots * max(num_values.values())),
@@ -138,11 +152,17 @@ class MemoryModel:
         """Return one row for each cut that leaves the server a block."""
         return tuple(
             MemoryRow(cut=cut, client=self.client(cut), server=self.server([cut] * num_clients, slots=slots))
-            for cut in range(1, self.shape.num_blocks)
+            for cut in range(1, self.num_blocks)
         )
 
+    def _client_part(self, cut: int) -> Part:
+        return client_part(self.shape, self.lora, priced_cut(cut, self.num_blocks, self.shape.num_blocks))
+
+    def _server_part(self, cut: int) -> Part:
+        return server_part(self.shape, self.lora, priced_cut(cut, self.num_blocks, self.shape.num_blocks))
+
     def _activations(self, part: Part) -> int:
-        return activation_bytes(part, self.batch_size, self.length_tokens, self.dtype)
+        return activation_bytes(part, self.batch_size, self.length_tokens, self.dtype, checkpointing=self.checkpointing)
 
     def _logits(self, part: Part) -> int:
         return logits_bytes(self.shape, self.batch_size, self.length_tokens) if part.has_head else 0
@@ -167,6 +187,6 @@ def max_feasible_cut(device: DeviceProfile, memory: MemoryModel, *, max_cut: int
     usable = device.memory_usable_bytes
     if not usable or usable < 0:
         raise InputError(Problem(f"device {device.id!r}: memory_usable_bytes is {usable}; which cut fits is unknown"))
-    deepest = memory.shape.num_blocks - 1 if max_cut is None else max_cut
+    deepest = memory.num_blocks - 1 if max_cut is None else max_cut
     # A deeper cut never takes less memory, so the cuts that fit are the first ones.
     return bisect_right(range(1, deepest + 1), usable, key=lambda cut: memory.client(cut).total_bytes)

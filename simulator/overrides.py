@@ -21,6 +21,8 @@ FLEET_FORMS = {("fleet", "mixture"), ("fleet", "clients")}
 SHORTHANDS: Mapping[KeyPath, Callable[[object], dict[str, object]]] = {
     ("seed",): lambda seed: {"fleet": seed, "data": seed, "training": seed},
     ("workload", "dataset"): lambda source: {"source": source},
+    ("workload", "codec", "activations"): lambda kind: {"kind": kind},
+    ("workload", "codec", "gradients"): lambda kind: {"kind": kind},
 }
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from simulator.cost import StepCosts
 from simulator.seconds import transfer_s
+from simulator.selection import largest_cohort
 from simulator.setting import Setting
 
 
@@ -14,13 +15,15 @@ class CutPrediction:
     """One cut, the same for every device.
 
     Attributes:
-        cut: decoder blocks on the client.
+        cut: decoder blocks on the client, of the model that learns.
+        priced_cut: of the model that the clock charges for.
         up_bytes, down_bytes: of one step.
-        adapter_bytes: of the client part, sent down and up once a round.
-        client_memory_bytes, server_memory_bytes: peak, on the longest batch; the server with all clients at this cut.
+        adapter_bytes: of what is sent down for the client part once a round, if every client has this cut.
+        client_memory_bytes, server_memory_bytes: peak, on the longest batch; the server with a whole round at it.
     """
 
     cut: int
+    priced_cut: int
     up_bytes: int
     down_bytes: int
     adapter_bytes: int
@@ -63,28 +66,33 @@ def predict(setting: Setting) -> Prediction:
     num_cuts = setting.shape.num_blocks - 1
     first = [int(np.argmax(setting.fleet.device_index == number)) for number in range(len(setting.fleet.device_table))]
     batch_size = setting.scenario.workload.batch_size
-    slots, num_clients = setting.scenario.server.slots, len(setting.fleet)
+    slots, num_at_once = setting.scenario.server.slots, largest_cohort(setting.scenario.selection, len(setting.fleet))
     cuts = []
-    for row in setting.memory.table(num_clients=num_clients, slots=slots):
+    for row in setting.memory.table(num_clients=num_at_once, slots=slots):
         step = setting.costs.step(0, row.cut, batch_size, length_tokens)
+        stacked = setting.costs.stacked_ranks([row.cut] * num_at_once)
         cuts.append(
             CutPrediction(
                 cut=row.cut,
+                priced_cut=setting.models.priced_cut(row.cut),
                 up_bytes=step.activation_bytes + step.label_bytes,
                 down_bytes=step.gradient_bytes,
-                adapter_bytes=setting.costs.round(0, row.cut).adapter_download_bytes,
+                adapter_bytes=setting.costs.round(0, row.cut, stacked).adapter_download_bytes,
                 client_memory_bytes=row.client.total_bytes,
                 server_memory_bytes=row.server.total_bytes,
             )
         )
     devices = []
+    num_having = np.bincount(setting.fleet.device_index, minlength=len(setting.fleet.device_table))
     for number, device in enumerate(setting.fleet.device_table):
+        if not num_having[number]:
+            continue  # the mixture has it, but no client drew it
         fits = setting.max_cuts[number]
         steps = [setting.costs.step(first[number], cut, batch_size, length_tokens) for cut in range(1, num_cuts + 1)]
         devices.append(
             DevicePrediction(
                 device=device.id,
-                num_clients=int((setting.fleet.device_index == number).sum()),
+                num_clients=int(num_having[number]),
                 memory_usable_bytes=device.memory_usable_bytes,
                 max_cut=fits,
                 step_s=tuple(

@@ -4,6 +4,10 @@ from simulator.draws import integer
 from simulator.learning import LearningData, TaskLearning
 from simulator.setting import Setting
 from simulator.training import Trainer
+from workloads.aggregators import FORGET_MOMENTS
+from workloads.executors import ExecutorName, pick_executor
+from workloads.grouping import max_group_tokens
+from workloads.machine import device_name
 from workloads.tasks import OptimizerSpec, Recipe
 
 EVALUATION_BATCH_SIZE = 16  # samples; an experimenter's convenience, which changes no simulated time
@@ -14,8 +18,8 @@ def recipe_of(setting: Setting, numerics: str) -> Recipe:
     scenario, workload = setting.scenario, setting.scenario.workload
     optimizer = workload.optimizer
     return Recipe(
-        model_digest=setting.model.model_digest,
-        tokenizer_digest=setting.model.tokenizer_digest,
+        model_digest=setting.files.model_digest,
+        tokenizer_digest=setting.files.tokenizer_digest,
         dtype=workload.dtype,
         targets=tuple(linear.name for linear in setting.lora.targets),
         rank=workload.lora.rank,
@@ -29,20 +33,45 @@ def recipe_of(setting: Setting, numerics: str) -> Recipe:
             weight_decay=optimizer.weight_decay,
             schedule=optimizer.schedule,
             total_steps=None if optimizer.schedule == "constant" else scenario.rounds * workload.local_steps,
-            state=optimizer.state,
+            state="reset" if scenario.protocol.aggregator in FORGET_MOMENTS else optimizer.state,
             max_grad_norm=optimizer.max_grad_norm,
         ),
         dropout=workload.dropout,
-        activation_codec=workload.codec.activations,
-        gradient_codec=workload.codec.gradients,
+        activation_codec=workload.codec.up,
+        gradient_codec=workload.codec.down,
         learning_rule=scenario.protocol.kind,
         numerics=numerics,
+        dormant=setting.lora.dormant,
+        trains_a=setting.lora.trains_a,
+    )
+
+
+def executor_of(setting: Setting) -> ExecutorName:
+    """Return how the clients of a round are trained.
+
+    Raises:
+        ValueError: the device that the scenario names is not here.
+    """
+    execution, workload = setting.scenario.execution, setting.scenario.workload
+    return pick_executor(
+        execution.executor,
+        device_name(execution.device),
+        step_tokens=workload.batch_size * workload.max_length_tokens,
+        dropout=workload.dropout,
     )
 
 
 def task_learning(setting: Setting, recipe: Recipe, trainer: Trainer) -> TaskLearning:
     """Return the learning of a run, done by `trainer`."""
-    data = setting.data
+    data, workload = setting.text, setting.scenario.workload
+    max_tokens = max_group_tokens(
+        setting.shape,
+        setting.lora,
+        dtype=workload.dtype,
+        batch_size=workload.batch_size,
+        length_tokens=workload.max_length_tokens,
+        device=device_name(setting.scenario.execution.device),
+    )
     return TaskLearning(
         trainer,
         recipe,
@@ -54,4 +83,5 @@ def task_learning(setting: Setting, recipe: Recipe, trainer: Trainer) -> TaskLea
         ),
         lambda cut: setting.lora.block_ranks(setting.shape.num_blocks, cut),
         setting.scenario.protocol.aggregator,
+        max_group_tokens=max_tokens if executor_of(setting) == "fused" else None,
     )

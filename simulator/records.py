@@ -2,13 +2,14 @@
 
     run.json                    schema, status, scenario, fingerprint, versions, spans_sha256, summary, host
     spans/round-000001.parquet  where the time went: one file a round, so that memory stays flat
+    totals/round-000001.parquet or, instead, sums by client and kind (`execution.spans: rounds`)
     rounds.parquet  clients.parquet  evals.parquet
     adapter/  results/  plots/  written by others
 
-Each column stands once, in the named tuples below, with its type and meaning (repeated in the Parquet field metadata).
-Equal runs give equal bytes: nothing of the host's clock is written outside run.json. Only a run whose run.json says
-`finished` is read, so a folder that was left by a crash never looks whole; the spans' sha256 and a checksum of every
-page show damage. A run without a folder keeps the same tables in memory and gives the same `RunRecords`.
+The columns stand in `schemas.py`. Equal runs give equal bytes: nothing of the host's clock is written outside run.json.
+Only a run whose run.json says `finished` is read, so a folder that was left by a crash never looks whole; the spans'
+sha256 and a checksum of every page show damage. A run without a folder keeps the same tables in memory and gives the
+same `RunRecords`.
 """
 
 import hashlib
@@ -16,143 +17,61 @@ import json
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, Protocol, get_args, get_type_hints
+from typing import Any, Protocol
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-SCHEMA = 1
-SERVER_CLIENT = -1
-NO_CAUSE = -1
-OUTSIDE_STEPS = -1
-
-ACTORS = ("client", "uplink", "downlink", "server", "idle")
-
-# In the order of a round: plots stack and list kinds so.
-SPAN_KINDS: dict[str, str] = {
-    "download_adapter": "the client's part of the global adapter comes down",
-    "client_forward": "forward pass of the client's blocks",
-    "upload_activations": "activations at the cut go up",
-    "upload_labels": "labels and lengths go up",
-    "server_wait": "waiting for a free server slot",
-    "server_step": "forward, backward and optimizer of the server's blocks",
-    "download_gradients": "gradients at the cut come down",
-    "client_backward": "backward pass of the client's blocks",
-    "client_optimizer": "optimizer step on the client's adapter",
-    "validation_forward": "forward pass of the client's blocks over its own validation data",
-    "upload_validation": "activations and labels of validation data go up",
-    "server_validation": "forward pass of the server's blocks over a client's validation data",
-    "upload_adapter": "the client's trained adapter goes up",
-    "round_wait": "waiting for the rest of the cohort and the aggregation",
-    "aggregate": "the server averages the adapters",
-    "offline": "the client is away",
-}
-
-_KIND = pa.dictionary(pa.int8(), pa.string())
-VOCABULARIES = {"kind": tuple(SPAN_KINDS), "actor": ACTORS}
-
-
-class SpanRow(NamedTuple):
-    """A closed interval of simulated time.
-
-    From its round's start to the round's end, every instant of a participant is covered by exactly one span with
-    its client number, whoever is at work: waiting for the server and the server's step for client k carry k.
-    """
-
-    span_id: Annotated[int, pa.int64(), "number in order of recording, from 0"]
-    cause_id: Annotated[int, pa.int64(), "the span whose end let this one begin; -1: none"]
-    kind: Annotated[str, _KIND, "what happened, a key of SPAN_KINDS"]
-    actor: Annotated[str, _KIND, "where the time was spent: client, uplink, downlink, server or idle (waiting)"]
-    client: Annotated[int, pa.int32(), "whose timeline the span belongs to; -1: the server's own"]
-    round: Annotated[int, pa.int32(), "round, from 1"]
-    step: Annotated[int, pa.int32(), "local step of the round; -1: outside the steps"]
-    start_s: Annotated[float, pa.float64(), "simulated seconds since the run's start"]
-    end_s: Annotated[float, pa.float64(), "simulated seconds since the run's start"]
-    num_bytes: Annotated[int, pa.int64(), "bytes on the wire; 0 where nothing is sent"]
-    energy_j: Annotated[float | None, pa.float64(), "joules the client's device took; null: unknown"]
-
-
-class RoundRow(NamedTuple):
-    """One round of the whole system."""
-
-    round: Annotated[int, pa.int32(), "round, from 1"]
-    start_s: Annotated[float, pa.float64(), "simulated seconds since the run's start"]
-    end_s: Annotated[float, pa.float64(), "simulated seconds since the run's start, aggregation included"]
-    num_clients: Annotated[int, pa.int32(), "clients that took part"]
-    up_bytes: Annotated[int, pa.int64(), "bytes sent from clients to the server"]
-    down_bytes: Annotated[int, pa.int64(), "bytes sent from the server to clients"]
-    energy_j: Annotated[float | None, pa.float64(), "joules of the clients' devices; null: unknown"]
-
-
-class ClientRow(NamedTuple):
-    """One client in one round."""
-
-    round: Annotated[int, pa.int32(), "round, from 1"]
-    client: Annotated[int, pa.int32(), "client, from 0"]
-    device: Annotated[str, pa.string(), "device id"]
-    network: Annotated[str, pa.string(), "network id"]
-    cut: Annotated[int, pa.int32(), "decoder blocks on the client, in the model that learns"]
-    priced_cut: Annotated[int, pa.int32(), "decoder blocks on the client, in the model that the clock charges for"]
-    max_cut: Annotated[int, pa.int32(), "deepest cut that fits into the client's memory"]
-    cut_reason: Annotated[str, pa.string(), "why the policy chose this cut"]
-    num_steps: Annotated[int, pa.int32(), "local steps taken"]
-    num_tokens: Annotated[int, pa.int64(), "tokens trained on, padding excluded"]
-    train_loss: Annotated[
-        float | None, pa.float64(), "mean training loss of the steps, nats a token; null: no learning"
-    ]
-    val_loss: Annotated[float | None, pa.float64(), "loss on the client's validation data; null: not measured"]
-    start_s: Annotated[float, pa.float64(), "simulated seconds since the run's start"]
-    end_s: Annotated[float, pa.float64(), "when its adapter had arrived; simulated seconds since the run's start"]
-    status: Annotated[str, pa.string(), "finished, or why its work did not count"]
-
-
-class EvalRow(NamedTuple):
-    """One evaluation. The global one is the experimenter's: it costs no simulated time and no bytes."""
-
-    round: Annotated[int, pa.int32(), "after this round; 0: before training"]
-    time_s: Annotated[float, pa.float64(), "simulated seconds since the run's start"]
-    scope: Annotated[str, pa.string(), "global (held-out data) or client (its validation data)"]
-    client: Annotated[int, pa.int32(), "client; -1: global"]
-    loss: Annotated[float, pa.float64(), "mean cross-entropy, nats a token"]
-    perplexity: Annotated[float, pa.float64(), "exp(loss)"]
-    token_accuracy: Annotated[float | None, pa.float64(), "fraction of tokens predicted first; null: not measured"]
-    num_tokens: Annotated[int, pa.int64(), "tokens predicted"]
-
-
-def _schema(row: type) -> pa.Schema:
-    fields = []
-    for name, hint in get_type_hints(row, include_extras=True).items():
-        arrow_type, meaning = hint.__metadata__
-        nullable = type(None) in get_args(hint.__origin__)
-        fields.append(pa.field(name, arrow_type, nullable=nullable, metadata={"meaning": meaning}))
-    return pa.schema(fields)
-
-
-SPANS_SCHEMA = _schema(SpanRow)
-TABLE_SCHEMAS = {"rounds": _schema(RoundRow), "clients": _schema(ClientRow), "evals": _schema(EvalRow)}
-# Canonical bytes of a span: packed, little-endian, names in full, null energy as NaN.
-_SPAN_BYTES = np.dtype(
-    [(f.name, "S32" if f.name in VOCABULARIES else np.dtype(f.type.to_pandas_dtype()).str) for f in SPANS_SCHEMA]
+from simulator.schemas import (
+    ACTORS,
+    NO_CAUSE,
+    OUTSIDE_STEPS,
+    ROUND_SCHEMAS,
+    SCHEMA,
+    SERVER_CLIENT,
+    SPAN_KINDS,
+    SPANS_SCHEMA,
+    TABLE_SCHEMAS,
+    TOTALS_SCHEMA,
+    VOCABULARIES,
+    ClientRow,
+    EvalRow,
+    RoundRow,
+    SpanRow,
+    TotalRow,
+    canonical_bytes,
 )
+
+__all__ = [
+    "ACTORS",
+    "NO_CAUSE",
+    "OUTSIDE_STEPS",
+    "SCHEMA",
+    "SERVER_CLIENT",
+    "SPANS_SCHEMA",
+    "SPAN_KINDS",
+    "TABLE_SCHEMAS",
+    "TOTALS_SCHEMA",
+    "VOCABULARIES",
+    "ClientRow",
+    "EvalRow",
+    "FolderTables",
+    "MemoryTables",
+    "RoundRow",
+    "RunFolderError",
+    "RunRecords",
+    "SpanRow",
+    "Tables",
+    "TotalRow",
+    "canonical_bytes",
+    "read_meta",
+    "read_run",
+]
 
 
 class RunFolderError(Exception):
     """A run folder cannot be read: the text says which, why, and what to do."""
-
-
-def canonical_bytes(spans: pa.Table) -> bytes:
-    """Return the values of spans, row by row: what `spans_sha256` digests, whatever the container."""
-    rows = np.empty(len(spans), _SPAN_BYTES)
-    for name in SPANS_SCHEMA.names:
-        column = spans[name].combine_chunks()
-        if name in VOCABULARIES:
-            names = np.array(column.dictionary.to_pylist() or [""], "S32")
-            rows[name] = names[column.indices.to_numpy()]
-        else:
-            rows[name] = column.to_numpy(zero_copy_only=False)
-    return rows.tobytes()
 
 
 class Tables(Protocol):
@@ -165,8 +84,8 @@ class Tables(Protocol):
     def load(self, name: str) -> pa.Table:
         """Return the table of a name such as `rounds` or `spans/round-000001`."""
 
-    def span_names(self) -> list[str]:
-        """Return the names of the spans' tables in order of rounds."""
+    def names(self, folder: str) -> list[str]:
+        """Return the names of the tables by round, `spans` or `totals`, in order of rounds."""
 
 
 class MemoryTables(dict[str, pa.Table]):
@@ -178,9 +97,9 @@ class MemoryTables(dict[str, pa.Table]):
         """Return a table."""
         return self[name]
 
-    def span_names(self) -> list[str]:
-        """Return the names of the spans' tables in order of recording."""
-        return [name for name in self if name.startswith("spans/")]
+    def names(self, folder: str) -> list[str]:
+        """Return the names of the tables by round in order of recording."""
+        return [name for name in self if name.startswith(f"{folder}/")]
 
 
 class FolderTables:
@@ -201,16 +120,16 @@ class FolderTables:
             # (apache/arrow issues 34314 and 50482).
             source = pa.BufferReader(file.read_bytes())
             table = pq.ParquetFile(source, page_checksum_verification=True).read(use_threads=False)
-            as_expected = table.schema.equals(TABLE_SCHEMAS.get(name, SPANS_SCHEMA))
+            as_expected = table.schema.equals((TABLE_SCHEMAS | ROUND_SCHEMAS)[name.partition("/")[0]])
         except (OSError, ValueError, pa.ArrowException) as error:
             raise RunFolderError(f"{file}: damaged run folder: {error}") from error
         if not as_expected:
             raise RunFolderError(f"{file}: damaged run folder: its columns are not those of schema {SCHEMA}")
         return table
 
-    def span_names(self) -> list[str]:
-        """Return the names of the spans' tables in order of rounds."""
-        names = [f"spans/{path.stem}" for path in (self.folder / "spans").glob("round-*.parquet")]
+    def names(self, folder: str) -> list[str]:
+        """Return the names of the tables by round in order of rounds."""
+        names = [f"{folder}/{path.stem}" for path in (self.folder / folder).glob("round-*.parquet")]
         return sorted(names, key=lambda name: (len(name), name))  # by number, also beyond six digits
 
 
@@ -232,12 +151,22 @@ class RunRecords:
 
     def span_chunks(self) -> Iterator[pd.DataFrame]:
         """Yield the spans one stored round at a time, for results that must not hold them all."""
-        return (table.to_pandas() for table in self._span_tables())
+        return (table.to_pandas() for table in self._round_tables("spans"))
+
+    def total_chunks(self) -> Iterator[pd.DataFrame]:
+        """Yield the sums (`TotalRow`) one stored round at a time; nothing where the spans themselves are there."""
+        return (table.to_pandas() for table in self._round_tables("totals"))
+
+    @property
+    def span_detail(self) -> str:
+        """How much was written down: every span (`steps`), sums by client, round and kind (`rounds`), or `none`."""
+        return "steps" if self._tables.names("spans") else "rounds" if self._tables.names("totals") else "none"
 
     @cached_property
     def spans(self) -> pd.DataFrame:
         """All spans (`SpanRow`) in order of recording."""
-        frame: pd.DataFrame = pa.concat_tables([SPANS_SCHEMA.empty_table(), *self._span_tables()]).to_pandas()
+        tables = [SPANS_SCHEMA.empty_table(), *self._round_tables("spans")]
+        frame: pd.DataFrame = pa.concat_tables(tables).to_pandas()
         return frame
 
     @cached_property
@@ -259,14 +188,17 @@ class RunRecords:
         frame: pd.DataFrame = self._tables.load(name).to_pandas()
         return frame
 
-    def _span_tables(self) -> Iterator[pa.Table]:
+    def _round_tables(self, folder: str) -> Iterator[pa.Table]:
+        names = self._tables.names(folder)
+        if not names and self.span_detail != "none":
+            return  # the other one was written, and is what the digest is of
         digest = hashlib.sha256()
-        for name in self._tables.span_names():
+        for name in names:
             table = self._tables.load(name)
             digest.update(canonical_bytes(table))
             yield table
         if digest.hexdigest() != self.meta["spans_sha256"]:
-            raise RunFolderError(f"{self.folder}: damaged run folder: spans/ is not what the run recorded (sha256)")
+            raise RunFolderError(f"{self.folder}: damaged run folder: {folder}/ is not what the run recorded (sha256)")
 
 
 def read_meta(folder: Path) -> dict[str, Any]:
@@ -299,10 +231,14 @@ def read_run(folder: Path) -> RunRecords:
     """
     meta = read_meta(folder)
     if meta["status"] == "running":
-        raise RunFolderError(f"{folder}: the run is not finished: it is still running, or it was killed")
+        raise RunFolderError(
+            f"{folder}: the run is not finished: it is still running, or it was killed; `splitft resume {folder}` "
+            "goes on with it"
+        )
     if meta["status"] != "finished":
         raise RunFolderError(
-            f"{folder}: the run is not finished: {meta['status']}: {meta.get('error', 'no reason given')}"
+            f"{folder}: the run is not finished: {meta['status']}: {meta.get('error', 'no reason given')}; "
+            f"`splitft resume {folder}` goes on with it"
         )
     if "spans_sha256" not in meta:
         raise RunFolderError(f"{folder / 'run.json'}: damaged run folder: spans_sha256 is missing")

@@ -4,20 +4,33 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from devices.problems import InputError, Problem
+from simulator.availability import Availability
+from simulator.base_deltas import BaseDeltas
+from simulator.collector import paused
+from simulator.draws import generator
 from simulator.learning import Learning
+from simulator.observe import client_row, first_observation, observations, round_row
 from simulator.policies.fixed import fixed, per_device
 from simulator.policies.observation import Decision, Observation
 from simulator.policies.splitft import splitft
 from simulator.protocols import sfl_v1
-from simulator.protocols.rounds import ClientLog, ClientPlan, RoundLog
+from simulator.protocols.rounds import ClientPlan, RoundLog, Terms
 from simulator.recorder import RunWriter
-from simulator.records import SERVER_CLIENT, ClientRow, EvalRow, RoundRow
+from simulator.records import SERVER_CLIENT, EvalRow
+from simulator.selection import Cohort, at_random, deadline, everybody, over_commit
 from simulator.setting import Setting
 from simulator.world import World
 from workloads.tasks import EvalResult, TrainResult
 
 PROTOCOLS = {"sfl-v1": sfl_v1.run_round}
 POLICIES: Mapping[str, Callable[..., Decision]] = {"fixed": fixed, "per-device": per_device, "splitft": splitft}
+SELECTIONS: Mapping[str, Callable[..., Cohort]] = {
+    "all": everybody,
+    "random": at_random,
+    "over-commit": over_commit,
+    "deadline": deadline,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,9 +49,18 @@ class Progress:
     perplexity: float | None
 
 
-def simulate(setting: Setting, learning: Learning, writer: RunWriter, on_progress: Callable[[Progress], None]) -> None:
-    """Run the rounds of a scenario and write what happens into `writer`."""
-    Simulation(setting, learning, writer, on_progress).run()
+def simulate(
+    setting: Setting, learning: Learning, writer: RunWriter, on_progress: Callable[[Progress], None]
+) -> str | None:
+    """Run the rounds of a scenario and write what happens into `writer`.
+
+    Returns:
+        Why the run ended before its last round, where nobody could be reached any more; else None.
+
+    Raises:
+        InputError: not even the first round can start.
+    """
+    return Simulation(setting, learning, writer, on_progress).run()
 
 
 class Simulation:
@@ -55,138 +77,100 @@ class Simulation:
             slots=setting.scenario.server.slots,
             costs=setting.costs,
             spans=writer.spans,
+            outages_s=setting.availability.outages_s,
         )
+        self._availability = Availability(setting.availability, len(setting.fleet), setting.scenario.seed.fleet)
         self._policy = POLICIES[self._scenario.policy.kind]
         self._memory: Mapping[int, float] = {}
+        self._cuts: dict[int, int] = {}
+        self._reasons: dict[int, str] = {}
+        self._deltas = BaseDeltas()
+        self._evaluated = -1  # the last round after which the global model was measured
         self._perplexity: float | None = None
 
-    def run(self) -> None:
-        """Run all rounds, or those that start before `stop_at_s`."""
+    def run(self) -> str | None:
+        """Run all rounds, or those that start before `stop_at_s`, or while clients can be reached."""
         scenario = self._scenario
-        cohort = range(len(self._setting.fleet))
-        self._evaluate(0)
-        decision = self._decide([self._first_observation(client) for client in cohort])
+        stop_at_s = math.inf if scenario.stop_at_s is None else scenario.stop_at_s
         for number in range(1, scenario.rounds + 1):
-            log = PROTOCOLS[scenario.protocol.kind](self._world, number, self._plans(number, cohort, decision.cuts))
-            trained = self._learning.train(log)
-            validated = self._learning.validate([c.plan.client for c in log.clients if c.plan.validation])
-            self._record(log, decision, trained, validated)
+            start_s = self._availability.next_start_s(self._world.env.now, number, scenario.selection.min_clients)
+            if start_s >= stop_at_s:
+                return self._end_early(number, start_s)
+            if number == 1:
+                self._evaluate(0)
+            self._world.wait_until(start_s)
+            log = self._round(number)
             if number % scenario.evaluation.every == 0 or number == scenario.rounds:
                 self._evaluate(number)
-            self._report(number)
-            if scenario.stop_at_s is not None and self._world.env.now >= scenario.stop_at_s:
-                break
-            if number % self._setting.decide_every == 0:
-                decision = self._decide(self._observations(log, validated))
+            self._report(log)
+        return None
 
-    def _plans(self, number: int, cohort: Sequence[int], cuts: Mapping[int, int]) -> list[ClientPlan]:
-        data = self._setting.data
-        validates = self._setting.policy_reads_performance and number % self._setting.decide_every == 0
-        return [
+    def _end_early(self, number: int, start_s: float) -> str | None:
+        """Measure what there is; return why a round cannot start, unless that is as the scenario wants it."""
+        needed, after = self._scenario.selection.min_clients, f"after {self._world.env.now:.6g} simulated seconds"
+        gone = f"round {number} could not start: {after} there are never {needed:,} client(s) that can be reached"
+        if number == 1:
+            late = f"round 1 could not start before stop_at_s ({self._scenario.stop_at_s}): nobody can be reached"
+            raise InputError(Problem(late if math.isfinite(start_s) else gone, key="availability"))
+        if self._evaluated < number - 1:
+            self._evaluate(number - 1)
+        return None if self._scenario.stop_at_s is not None else gone
+
+    def _round(self, number: int) -> RoundLog:
+        """Run one round on the clock, then its mathematics; record it, and decide on cuts where that is due."""
+        with paused():
+            plans, terms = self._plans(number)
+            log = PROTOCOLS[self._scenario.protocol.kind](self._world, number, plans, terms)
+        self._deltas.settle(log, self._setting.costs.stacked_ranks([c.plan.cut for c in log.finished]))
+        trained = self._learning.train(log)
+        validated = self._learning.validate([c.plan.client for c in log.finished if c.plan.validation])
+        with paused():
+            self._record(log, trained, validated)
+        if number % self._setting.decide_every == 0:
+            self._decide(observations(self._setting, log, validated))
+        return log
+
+    def _record(self, log: RoundLog, trained: Mapping[int, TrainResult], validated: Mapping[int, EvalResult]) -> None:
+        for c in log.clients:
+            reason = self._reasons[c.plan.client]
+            row = client_row(self._setting, log.round, c, reason, trained=trained, validated=validated)
+            self._writer.add_client(row)
+        self._writer.end_round(round_row(log))
+
+    def _plans(self, number: int) -> tuple[list[ClientPlan], Terms]:
+        """Return what everybody does who takes part in a round, and what the round waits for."""
+        setting, section = self._setting, self._scenario.selection
+        rng = generator(self._scenario.seed.fleet, "selection", round=number)
+        cohort = SELECTIONS[section.kind](self._availability.reachable(), len(setting.fleet), rng, section)
+        clients: list[int] = cohort.clients.tolist()
+        self._decide([first_observation(setting, client) for client in clients if client not in self._cuts])
+        leaves_s = self._availability.leaves_s(cohort.clients).tolist()
+        fails_frac = self._availability.failures(cohort.clients, number)
+        validates = setting.policy_reads_performance and number % setting.decide_every == 0
+        plans = [
             ClientPlan(
                 client=client,
-                cut=cuts[client],
-                steps=data.padded_steps(client, number),
-                validation=data.padded_validation(client) if validates else (),
+                cut=self._cuts[client],
+                steps=setting.data.padded_steps(client, number),
+                validation=setting.data.padded_validation(client) if validates else (),
+                stacked=self._deltas.missing(client),
+                leaves_s=leaves_s[place],
+                fails_frac=fails_frac[place],
             )
-            for client in cohort
+            for place, client in enumerate(clients)
         ]
+        return plans, cohort.terms
 
-    def _decide(self, observations: Sequence[Observation]) -> Decision:
-        decision = self._policy(observations, self._memory, self._scenario.policy)
-        self._memory = decision.memory
-        return decision
-
-    def _first_observation(self, client: int) -> Observation:
-        return Observation(
-            client=client,
-            device=self._setting.fleet.device(client).id,
-            cut=None,
-            min_cut=self._setting.min_cut,
-            max_cut=self._setting.max_cut(client),
-            busy_s=None,
-            client_block_s=None,
-            server_block_s=None,
-            performance=None,
-        )
-
-    def _observations(self, log: RoundLog, validated: Mapping[int, EvalResult]) -> list[Observation]:
-        """Turn a round's log into what the server could have measured of it."""
-        tokens = [sum(batch.num_padded_tokens for batch in c.plan.steps) / len(c.plan.steps) for c in log.clients]
-        mean_tokens = sum(tokens) / len(tokens)
-        return [
-            self._observation(c, mean_tokens / own, validated.get(c.plan.client))
-            for c, own in zip(log.clients, tokens, strict=True)
-        ]
-
-    def _observation(self, c: ClientLog, scale: float, validated: EvalResult | None) -> Observation:
-        client, cut = c.plan.client, c.plan.cut
-        per_step = scale / len(c.plan.steps)
-        on_client_s = c.seconds["client_forward"] + c.seconds["client_backward"]
-        busy_s = sum(c.seconds[kind] for kind in sfl_v1.STEP_KINDS)
-        return Observation(
-            client=client,
-            device=self._setting.fleet.device(client).id,
-            cut=cut,
-            min_cut=self._setting.min_cut,
-            max_cut=self._setting.max_cut(client),
-            busy_s=busy_s * per_step,
-            client_block_s=on_client_s * per_step / cut,
-            server_block_s=c.seconds["server_step"] * per_step / (self._setting.shape.num_blocks - cut),
-            performance=None if validated is None else validated.token_accuracy,
-        )
-
-    def _record(
-        self,
-        log: RoundLog,
-        decision: Decision,
-        trained: Mapping[int, TrainResult],
-        validated: Mapping[int, EvalResult],
-    ) -> None:
-        for c in log.clients:
-            self._writer.add_client(self._client_row(log.round, c, decision, trained, validated))
-        up, down = (sum(_bytes(c, direction) for c in log.clients) for direction in ("upload", "download"))
-        self._writer.end_round(
-            RoundRow(
-                round=log.round,
-                start_s=log.start_s,
-                end_s=log.end_s,
-                num_clients=len(log.clients),
-                up_bytes=up,
-                down_bytes=down,
-                energy_j=None,
-            )
-        )
-
-    def _client_row(
-        self,
-        number: int,
-        c: ClientLog,
-        decision: Decision,
-        trained: Mapping[int, TrainResult],
-        validated: Mapping[int, EvalResult],
-    ) -> ClientRow:
-        client = c.plan.client
-        result, check = trained.get(client), validated.get(client)
-        return ClientRow(
-            round=number,
-            client=client,
-            device=self._setting.fleet.device(client).id,
-            network=self._setting.fleet.network(client).id,
-            cut=c.plan.cut,
-            priced_cut=c.plan.cut,
-            max_cut=self._setting.max_cut(client),
-            cut_reason=decision.reasons[client],
-            num_steps=len(c.plan.steps),
-            num_tokens=sum(batch.num_real_tokens for batch in c.plan.steps),
-            train_loss=None if result is None else sum(result.losses) / len(result.losses),
-            val_loss=None if check is None else check.loss,
-            start_s=c.start_s,
-            end_s=c.end_s,
-            status=c.status,
-        )
+    def _decide(self, seen: Sequence[Observation]) -> None:
+        """Give those clients a cut that are observed; the others keep theirs."""
+        if seen:
+            decision = self._policy(seen, self._memory, self._scenario.policy)
+            self._memory = decision.memory
+            self._cuts |= decision.cuts
+            self._reasons |= decision.reasons
 
     def _evaluate(self, number: int) -> None:
+        self._evaluated = number
         result = self._learning.evaluate()
         if result is None:
             return
@@ -204,16 +188,12 @@ class Simulation:
             )
         )
 
-    def _report(self, number: int) -> None:
+    def _report(self, log: RoundLog) -> None:
         self._on_progress(
             Progress(
-                round=number,
+                round=log.round,
                 num_rounds=self._scenario.rounds,
                 clock_s=self._world.env.now,
                 perplexity=self._perplexity,
             )
         )
-
-
-def _bytes(c: ClientLog, direction: str) -> int:
-    return sum(num_bytes for kind, num_bytes in c.num_bytes.items() if kind.startswith(direction))

@@ -1,7 +1,7 @@
 """A scenario: everything that a run depends on, as one frozen value, read strictly from YAML.
 
 The keys of its file, their defaults and the rules between them stand in `simulator.sections` and
-`simulator.workload_section`; this module reads, writes and identifies the whole.
+`simulator.*_section`; this module reads, writes and identifies the whole.
 """
 
 import dataclasses
@@ -19,10 +19,11 @@ from ruamel.yaml import YAML
 
 from devices.problems import InputError, Problem, did_you_mean
 from devices.strict_yaml import Document, read_document, validate
+from simulator.dataset_section import DatasetSection
 from simulator.fields import STRICT, Count, Id, Positive, agreeing
 from simulator.overrides import apply_overrides, blame_overrides, parse_overrides
+from simulator.participation_section import AllSelection, Availability, CatalogueAvailability, Selection
 from simulator.sections import (
-    AvailabilitySection,
     EvaluationSection,
     ExecutionSection,
     FixedPolicy,
@@ -32,7 +33,6 @@ from simulator.sections import (
     ProtocolSection,
     Seeds,
     SeedSection,
-    SelectionSection,
     ServerSection,
     SplitFTPolicy,
 )
@@ -54,7 +54,12 @@ FOLDER = Path(__file__).parent / "scenarios"
 TEMPLATE = FOLDER / "new.yaml.template"
 
 # Sections of several kinds, and which is meant where a file does not say.
-DEFAULT_KINDS = {("policy",): "splitft", ("workload", "partition"): "length-dirichlet"}
+DEFAULT_KINDS = {
+    ("policy",): "splitft",
+    ("workload", "partition"): "length-dirichlet",
+    ("selection",): "all",
+    ("availability",): "catalogue",
+}
 
 # What says nothing about the result: names, and how a machine does the work.
 UNIDENTIFYING = ("name", "label", "execution")
@@ -91,17 +96,29 @@ class ScenarioFile:
     server: ServerSection = ServerSection()
     protocol: ProtocolSection = ProtocolSection()
     policy: Policy = SplitFTPolicy()
-    selection: SelectionSection = SelectionSection()
-    availability: AvailabilitySection = AvailabilitySection()
+    selection: Selection = AllSelection()
+    availability: Availability = CatalogueAvailability()
     evaluation: EvaluationSection = EvaluationSection()
     execution: ExecutionSection = ExecutionSection()
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
-        # float16 gradients underflow without loss scaling, which the trainer does not do.
-        untrainable = self.workload.dtype == "float16" and self.execution.trainer == "torch"
-        message = "can be timed (execution.trainer: cost-only) but not trained; train in float32 or bfloat16"
-        return agreeing(self, (untrainable, "workload.dtype", message))
+        trains = self.execution.trainer == "torch"
+        timed = "can be timed (execution.trainer: cost-only) but not"
+        return agreeing(
+            self,
+            (
+                # float16 gradients underflow without loss scaling, which the trainer does not do.
+                trains and self.workload.dtype == "float16",
+                "workload.dtype",
+                f"{timed} trained; train in float32 or bfloat16",
+            ),
+            (
+                trains and not isinstance(self.workload.dataset, DatasetSection),
+                "workload.dataset.source",
+                f"{timed} learned from: there is no text",
+            ),
+        )
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -111,10 +128,14 @@ class Scenario(ScenarioFile):
     Attributes:
         folder: Where the file lies, and with it the user's own catalogue and data; None for a shipped scenario.
         notes: What overrides left out, one line each.
+        file: The user's file that it was read from; None for a shipped scenario and for plain data.
+        overrides: What was changed in that file, as `KEY=VALUE`.
     """
 
     folder: Path | None = dataclasses.field(default=None, compare=False)
     notes: tuple[str, ...] = dataclasses.field(default=(), compare=False)
+    file: Path | None = dataclasses.field(default=None, compare=False)
+    overrides: tuple[str, ...] = dataclasses.field(default=(), compare=False)
 
     @classmethod
     def load(cls, source: str | Path, overrides: Sequence[str] = ()) -> Self:
@@ -132,9 +153,11 @@ class Scenario(ScenarioFile):
         changes = parse_overrides(overrides)
         changed, notes = apply_overrides(read_document(path), changes)
         try:
-            return cls._checked(changed, folder=folder, notes=notes)
+            scenario = cls._checked(changed, folder=folder, notes=notes)
         except InputError as error:
             raise blame_overrides(error, changed, changes) from None
+        file = None if folder is None else folder / path.name
+        return dataclasses.replace(scenario, file=file, overrides=tuple(overrides))
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], folder: Path | None = None) -> Self:
@@ -186,7 +209,10 @@ def to_yaml(scenario: Scenario) -> str:
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # typed as None, meant as a bool
     yaml.width = 200
     stream = io.StringIO()
-    yaml.dump(to_mapping(scenario), stream)
+    plain = to_mapping(scenario)
+    # Written as they are, these end a line of YAML and are read back as spaces.
+    yaml.allow_unicode = not any(mark in json.dumps(plain, ensure_ascii=False) for mark in "\x85\u2028\u2029")
+    yaml.dump(plain, stream)
     return stream.getvalue()
 
 

@@ -13,7 +13,8 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
-from simulator.fields import MAX_SEED, STRICT, Count, Cut, Id, NonNegative, Part, Seed, agreeing, matching
+from simulator.fields import MAX_SEED, STRICT, Count, Cut, Id, NonNegative, Part, Positive, Seed, agreeing, matching
+from workloads.aggregators import Aggregator
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -76,12 +77,25 @@ class FleetSection:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class Outage:
+    """When nobody reaches the server. What it computes goes on; what is being sent waits until it is back."""
+
+    start_s: NonNegative
+    end_s: Positive
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        return agreeing(self, (self.end_s <= self.start_s, "end_s", f"must be later than start_s ({self.start_s:g})"))
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class ServerSection:
     """The server: `slots` accelerators of one device type, each serving one client's step at a time, on one network."""
 
     device: Id = "nvidia-a100-80gb-sxm"
     network: Id = "lan-10gbe"
     slots: Count = 1
+    outages: tuple[Outage, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -89,7 +103,7 @@ class ProtocolSection:
     """Who does what in a round, and how adapters of different ranks are averaged."""
 
     kind: Literal["sfl-v1"] = "sfl-v1"
-    aggregator: Literal["segment", "fedavg"] = "segment"
+    aggregator: Aggregator = "segment"
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -150,20 +164,6 @@ Policy = Annotated[SplitFTPolicy | FixedPolicy | PerDevicePolicy, Field(discrimi
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class SelectionSection:
-    """Which clients take part in a round."""
-
-    kind: Literal["all"] = "all"
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class AvailabilitySection:
-    """When clients can be reached."""
-
-    kind: Literal["always-on"] = "always-on"
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
 class TargetsSection:
     """Values of the held-out evaluation; the run says when each was first reached."""
 
@@ -194,9 +194,17 @@ class ExecutionSection:
     Attributes:
         trainer: Whether anything is learned, or only the clock runs.
         device: Where tensors live; `auto` takes a GPU where there is one.
+        executor: How the clients of a round are trained: one after another (`sequential`) or together (`fused`); `auto`
+            is `fused` on a GPU and where steps are small. Results differ in their last digits.
+        memo: Whether work is taken from the user's store and left there for later runs.
+        spans: How much is written down of where the time went: every span (`steps`), sums by client, round and kind
+            (`rounds`), or nothing (`none`). The times themselves are the same.
     """
 
     trainer: Literal["torch", "cost-only"] = "torch"
     device: Annotated[str, matching(r"auto|cpu|cuda(:[0-9]{1,3})?", "auto, cpu, cuda, or one GPU such as cuda:0")] = (
         "auto"
     )
+    executor: Literal["auto", "sequential", "fused"] = "auto"
+    memo: bool = True
+    spans: Literal["steps", "rounds", "none"] = "steps"

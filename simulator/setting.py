@@ -4,27 +4,32 @@ Whatever can be wrong with a scenario is found here or before, so that a run tha
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import platformdirs
 
 from devices.fleets import Fleet
-from devices.problems import InputError, Problem
 from devices.profiles import DeviceProfile
-from simulator.client_data import ClientData, divide
+from simulator.availability import AvailabilityModel
+from simulator.client_data import ClientData
 from simulator.cost import ProfiledCosts
+from simulator.dataset_section import DatasetSection
+from simulator.divided_text import DividedText, divide
+from simulator.drawn_lengths import drawn
 from simulator.hardware import hardware, max_cuts, under
 from simulator.memory import MemoryModel
+from simulator.models import Models, beside, blamed_on, models
 from simulator.scenario import Scenario
+from simulator.selection import check_selection
 from simulator.world import ServerLinks
-from workloads.config_json import ConfigError
-from workloads.data import DataError, DatasetSpec, load_dataset
-from workloads.models import ModelError, ModelFiles, resolve_model
+from workloads.aggregators import FORGET_MOMENTS
+from workloads.data import DatasetSpec, load_dataset
+from workloads.known_shapes import KnownShape
+from workloads.models import ModelFiles, resolve_model
 from workloads.ranks import LoraSpec
-from workloads.shapes import ModelShape, lora_targets
+from workloads.shapes import ModelShape
 
 CACHE = platformdirs.user_cache_path("splitft")
 
@@ -38,9 +43,9 @@ class Setting:
 
     Attributes:
         scenario: what was asked for.
-        model, shape: the base model's files, and its sizes.
-        lora: the adapters.
+        models: the one that learns and the one that is charged for.
         fleet, server, server_links: the hardware and the connections.
+        availability: when clients can be reached.
         data: who has which samples.
         costs: seconds and bytes of everything that a protocol does.
         memory: bytes on either side of the cut.
@@ -49,17 +54,43 @@ class Setting:
     """
 
     scenario: Scenario
-    model: ModelFiles
-    shape: ModelShape
-    lora: LoraSpec
+    models: Models
     fleet: Fleet
     server: DeviceProfile
     server_links: ServerLinks
+    availability: AvailabilityModel
     data: ClientData
     costs: ProfiledCosts
     memory: MemoryModel
     max_cuts: tuple[int, ...]
     notes: tuple[str, ...]
+
+    @property
+    def model(self) -> ModelFiles | KnownShape:
+        """Return the base model."""
+        return self.models.model
+
+    @property
+    def files(self) -> ModelFiles:
+        """Return the base model's files, for who trains it."""
+        assert isinstance(self.model, ModelFiles)  # nobody trains a shape: `models` refuses that
+        return self.model
+
+    @property
+    def text(self) -> DividedText:
+        """Return the samples, for who trains on them."""
+        assert isinstance(self.data, DividedText)  # nobody trains on lengths: a scenario refuses that
+        return self.data
+
+    @property
+    def shape(self) -> ModelShape:
+        """Return the base model's sizes."""
+        return self.models.shape
+
+    @property
+    def lora(self) -> LoraSpec:
+        """Return the adapters of the base model."""
+        return self.models.lora
 
     @property
     def min_cut(self) -> int:
@@ -98,115 +129,77 @@ def resolve(
     Raises:
         InputError: something that the scenario names cannot be found or used, or does not fit together.
     """
-    model, shape, lora = _model(scenario)
+    used = models(scenario)
     machines = hardware(scenario, catalogue)
     fleet, server = machines.fleet, machines.server
+    check_selection(scenario.selection, len(fleet))
     with under("workload.dtype"):
-        costs = _costs(scenario, shape, lora, fleet, server)
-    data = _data(scenario, model, len(fleet), on_tokens, cache)
+        costs = _costs(scenario, used, fleet, server)
+    data = _data(scenario, used.model, len(fleet), on_tokens, cache)
     memory = MemoryModel(
-        shape=shape,
-        lora=lora,
+        shape=used.charged_shape,
+        lora=used.charged_lora,
+        learning_blocks=used.shape.num_blocks,
         dtype=scenario.workload.dtype,
         batch_size=scenario.workload.batch_size,
-        length_tokens=int(data.dataset.lengths.max()),
+        length_tokens=data.longest_tokens,
+        checkpointing=scenario.workload.gradient_checkpointing,
     )
     return Setting(
         scenario=scenario,
-        model=model,
-        shape=shape,
-        lora=lora,
+        models=used,
         fleet=fleet,
         server=server,
         server_links=machines.server_links,
+        availability=machines.availability,
         data=data,
         costs=costs,
         memory=memory,
         max_cuts=max_cuts(scenario, memory, fleet, server),
-        notes=(*scenario.notes, *machines.notes),
+        notes=(*scenario.notes, *machines.notes, *_tokenizer_notes(used.model, data), *_moment_notes(scenario)),
     )
-
-
-def _model(scenario: Scenario) -> tuple[ModelFiles, ModelShape, LoraSpec]:
-    workload, lora = scenario.workload, scenario.workload.lora
-    with _blamed_on("workload.model", workload.model):
-        model = resolve_model(_beside(scenario, workload.model))
-        shape = ModelShape.from_config(model.config)
-    with _blamed_on("workload.lora.targets", lora.targets):
-        targets = lora_targets(shape, lora.targets)
-    deepest = shape.num_blocks - 1
-    rules = [
-        (
-            workload.max_length_tokens > shape.max_positions,
-            "workload.max_length_tokens",
-            workload.max_length_tokens,
-            f"{model.name} takes at most {shape.max_positions} tokens",
-        ),
-        (
-            lora.rank > min(min(linear.d_in, linear.d_out) for linear in targets),
-            "workload.lora.rank",
-            lora.rank,
-            f"exceeds the width of an adapted layer of {model.name}",
-        ),
-        (
-            deepest < 1,
-            "workload.model",
-            workload.model,
-            "has a single block: there is nothing to split",
-        ),
-        *(
-            (cut > deepest, key, cut, f"{model.name} has {shape.num_blocks} blocks: a cut is from 1 to {deepest}")
-            for key, cut in _stated_cuts(scenario)
-        ),
-    ]
-    problems = [Problem(message, key=key, value=value) for broken, key, value, message in rules if broken]
-    if problems:
-        raise InputError(*problems)
-    return (
-        model,
-        shape,
-        LoraSpec(targets=targets, rank=lora.rank, cut_rank=lora.cut_rank, cut_rank_sides=lora.cut_rank_sides),
-    )
-
-
-def _stated_cuts(scenario: Scenario) -> list[tuple[str, int]]:
-    """Return every cut that the scenario names, with its key."""
-    policy = scenario.policy
-    match policy.kind:
-        case "fixed":
-            return [("policy.cut", policy.cut)]
-        case "per-device":
-            named = [(f"policy.cuts.{device}", cut) for device, cut in policy.cuts.items()]
-            return [("policy.default", policy.default), *named]
-        case _:
-            bounds = [("policy.initial_cut", policy.initial_cut), ("policy.min_cut", policy.min_cut)]
-            return [*bounds, *([] if policy.max_cut is None else [("policy.max_cut", policy.max_cut)])]
-
-
-def _beside(scenario: Scenario, name: str) -> str:
-    """Return a file or folder that the scenario names relative to itself as one that can be found from anywhere."""
-    if scenario.folder is not None and (scenario.folder / name).exists():
-        return str(scenario.folder / name)
-    return name
 
 
 def _data(
-    scenario: Scenario, model: ModelFiles, num_clients: int, on_tokens: OnTokens | None, cache: Path
+    scenario: Scenario, model: ModelFiles | KnownShape, num_clients: int, on_tokens: OnTokens | None, cache: Path
 ) -> ClientData:
     workload = scenario.workload
+    if not isinstance(workload.dataset, DatasetSection):
+        return drawn(scenario, workload.dataset, num_clients)
+    # A model known by its shape has no tokenizer: the bundled one's lengths stand in.
+    reader = resolve_model("tiny") if isinstance(model, KnownShape) else model
     spec = DatasetSpec(**dataclasses.asdict(workload.dataset))
-    eos_token_id = _first(model.config.get("eos_token_id"))
-    with _blamed_on("workload.dataset", workload.dataset.source):
+    eos_token_id = _first(reader.config.get("eos_token_id"))
+    with blamed_on("workload.dataset", workload.dataset.source):
         dataset = load_dataset(
-            dataclasses.replace(spec, source=_beside(scenario, spec.source)),
-            model.tokenizer_file,
+            dataclasses.replace(spec, source=beside(scenario, spec.source)),
+            reader.tokenizer_file,
             max_length_tokens=workload.max_length_tokens,
             eos_token_id=eos_token_id,
             cache_dir=cache / "datasets",
             progress=on_tokens,
         )
-    with _blamed_on("workload.partition", workload.partition.kind):
-        return divide(scenario, dataset, num_clients, pad_token_id=eos_token_id or 0)
+    with blamed_on("workload.partition", workload.partition.kind):
+        return divide(
+            scenario,
+            dataset,
+            num_clients,
+            tokenizer_digest=reader.tokenizer_digest,
+            pad_token_id=eos_token_id or 0,
+        )
+
+
+def _tokenizer_notes(model: ModelFiles | KnownShape, data: ClientData) -> list[str]:
+    if isinstance(model, KnownShape) and isinstance(data, DividedText):
+        return [f"model '{model.name}' has no tokenizer here: the text is as long as tiny's tokenizer makes it"]
+    return []
+
+
+def _moment_notes(scenario: Scenario) -> list[str]:
+    aggregator = scenario.protocol.aggregator
+    if aggregator in FORGET_MOMENTS and scenario.workload.optimizer.state == "kept":
+        return [f"protocol.aggregator {aggregator}: moments of the optimizer start afresh each round (state: reset)"]
+    return []
 
 
 def _first(token_id: object) -> int | None:
@@ -216,24 +209,18 @@ def _first(token_id: object) -> int | None:
     return token_id if isinstance(token_id, int) else None
 
 
-@contextmanager
-def _blamed_on(key: str, value: object) -> Iterator[None]:
-    """Turn what the workload's modules complain about into a problem of a scenario's key."""
-    try:
-        yield
-    except (ConfigError, DataError, ModelError, ValueError) as error:
-        raise InputError(Problem(str(error), key=key, value=value)) from None
-
-
-def _costs(scenario: Scenario, shape: ModelShape, lora: LoraSpec, fleet: Fleet, server: DeviceProfile) -> ProfiledCosts:
+def _costs(scenario: Scenario, used: Models, fleet: Fleet, server: DeviceProfile) -> ProfiledCosts:
     workload = scenario.workload
     return ProfiledCosts(
-        shape=shape,
-        lora=lora,
+        shape=used.charged_shape,
+        lora=used.charged_lora,
+        learning_blocks=used.shape.num_blocks,
         dtype=workload.dtype,
-        activation_codec=workload.codec.activations,
-        gradient_codec=workload.codec.gradients,
+        activation_codec=workload.codec.up,
+        gradient_codec=workload.codec.down,
         device_table=fleet.device_table,
         device_index=fleet.device_index,
         server=server,
+        aggregator=scenario.protocol.aggregator,
+        checkpointing=workload.gradient_checkpointing,
     )

@@ -1,6 +1,7 @@
 """What a scenario means for learning and for privacy, in words: the things that users are told rather than asked."""
 
 from simulator.setting import Setting
+from workloads.tasks import LOSSLESS_CODECS
 
 LABELS_LEAVE = "labels leave the device, and in language modelling the labels are the text"
 
@@ -9,14 +10,17 @@ def can_cut_affect_learning(setting: Setting) -> str:
     """Return whether where the model is cut can change what is learned, and through what.
 
     In exact split training it cannot: the parts compute what the whole model would. It can where the rank depends on
-    the cut, or where each part is clipped by its own norm or draws its own dropout.
+    the cut, where what passes the cut loses something, or where each part is clipped by its own norm or draws its own
+    dropout.
     """
     workload = setting.scenario.workload
+    codecs = {"activations": workload.codec.up, "gradients": workload.codec.down}
     ways = [
         (
             workload.lora.cut_rank_sides != "none" and workload.lora.cut_rank != workload.lora.rank,
             f"rank {workload.lora.cut_rank} instead of {workload.lora.rank} in the blocks at the cut",
         ),
+        *((codec not in LOSSLESS_CODECS, f"{what} pass the cut as {codec}") for what, codec in codecs.items()),
         (workload.optimizer.max_grad_norm is not None, "gradients are clipped in each part by its own norm"),
         (workload.dropout > 0, "dropout draws in the order of the parts"),
     ]

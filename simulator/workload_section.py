@@ -1,5 +1,6 @@
 """The `workload` section of a scenario: what is trained, on what, and how."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
@@ -7,41 +8,11 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
-from simulator.fields import STRICT, BelowOne, Count, NonNegative, Part, Positive, Text, agreeing
+from simulator.dataset_section import Dataset, DatasetSection
+from simulator.fields import STRICT, BelowOne, Count, NonNegative, Part, Positive, PositivePart, Text, agreeing
+from workloads.codec_bytes import Codec, DenseKind, reuses_indices
 from workloads.partition import Bins
-from workloads.texts import Unit
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class DatasetSection:
-    """What is learned from. In a file or a constructor a word alone is the `source`.
-
-    Attributes:
-        source: A shipped name, a `.txt`, `.jsonl` or `.parquet` file (relative to the scenario), or a Hub id.
-        text_column: Where the text stands in a source with columns.
-        unit: What one sample is.
-        split: Which split of a Hub dataset.
-        config: Which configuration of a Hub dataset.
-        revision: Which commit or tag of a Hub dataset.
-    """
-
-    source: Text
-    text_column: Text = "text"
-    unit: Unit = "document"
-    split: Text = "train"
-    config: Text | None = None
-    revision: Text | None = None
-
-
-def _dataset(value: object) -> object:
-    if isinstance(value, str):
-        return DatasetSection(source=value)
-    if isinstance(value, Mapping | DatasetSection):
-        return value
-    raise PydanticCustomError("dataset", "expected the name of a dataset or a mapping with its source")
-
-
-Dataset = Annotated[DatasetSection, BeforeValidator(_dataset)]
+from workloads.ranks import CutRankSides, Dormant
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -77,13 +48,16 @@ class LoraSection:
         rank: Of every block but those at the cut.
         cut_rank: Of the blocks at the cut.
         cut_rank_sides: Which blocks those are: the client's last, the server's first, both, none.
+        dormant: Rows above the rank of a block at the cut: `excluded`, the client does not have them, or `frozen`, it
+            computes with them but does not train them.
         alpha: The scale of every row is alpha / rank, whatever the rank at the cut.
         targets: Which linear layers of a block are adapted: a word for any model, or module names as PEFT takes them.
     """
 
     rank: Count = 16
     cut_rank: Count = 8
-    cut_rank_sides: Literal["both", "client", "server", "none"] = "both"
+    cut_rank_sides: CutRankSides = "both"
+    dormant: Dormant = "excluded"
     alpha: Positive = 32.0
     targets: Literal["attention", "mlp", "all-linear"] | Annotated[tuple[Text, ...], Field(min_length=1)] = "attention"
 
@@ -93,11 +67,72 @@ class LoraSection:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class CodecSection:
-    """How tensors at the cut are encoded on the wire."""
+class DenseCodec:
+    """A codec that sends something of every value."""
 
-    activations: Literal["fp32"] = "fp32"
-    gradients: Literal["fp32"] = "fp32"
+    kind: DenseKind = "fp32"
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TopkCodec:
+    """Sends the part `frac` of each token's values, those of the largest absolute values, with their indices."""
+
+    kind: Literal["topk"] = "topk"
+    frac: PositivePart = 0.1
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class RandTopkCodec:
+    """As topk, but each value sent is with probability `explore_frac` one that topk would not send (2305.18469)."""
+
+    kind: Literal["randtopk"] = "randtopk"
+    frac: PositivePart = 0.1
+    explore_frac: Part = 0.1
+
+
+def _codec(value: object) -> object:
+    if isinstance(value, str):
+        return {"kind": value}
+    if isinstance(value, Mapping | DenseCodec | TopkCodec | RandTopkCodec):
+        return value
+    raise PydanticCustomError("codec", "expected the name of a codec or a mapping with its kind")
+
+
+CutCodec = Annotated[
+    Annotated[DenseCodec | TopkCodec | RandTopkCodec, Field(discriminator="kind")],
+    BeforeValidator(_codec),
+]
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class CodecSection:
+    """How tensors at the cut are encoded on the wire. In a file or a constructor a word alone is a codec's `kind`.
+
+    Attributes:
+        activations: What clients send up.
+        gradients: What comes down. Where activations are sparse too, the gradients of the values sent, without indices.
+    """
+
+    activations: CutCodec = DenseCodec()
+    gradients: CutCodec = DenseCodec()
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if not reuses_indices(self.up, self.down):
+            return self
+        message = "must be as for activations, whose indices are used again; or take a codec that is not sparse"
+        differing = [name for name in ("kind", "frac") if getattr(self.up, name) != getattr(self.down, name)]
+        return agreeing(self, *((True, f"gradients.{name}", message) for name in differing))
+
+    @property
+    def up(self) -> Codec:
+        """Return the codec of activations."""
+        return Codec(**dataclasses.asdict(self.activations))
+
+    @property
+    def down(self) -> Codec:
+        """Return the codec of gradients."""
+        return Codec(**dataclasses.asdict(self.gradients))
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -155,12 +190,18 @@ class WorkloadSection:
     """What is trained, on what, and how.
 
     Attributes:
-        model: A shipped or fetched name, the folder of a Hugging Face model, or org/name[@revision].
-        dataset: The text.
+        model: A shipped or fetched name, the folder of a Hugging Face model, or org/name[@revision]; for the clock
+            alone also a model known by its shape.
+        priced_as: The model that the clock charges for, where that is another one: a name of `splitft models list`, or
+            the path of a config.json. Cuts stay those of `model`.
+        dataset: The text, or the lengths of samples without any.
         dtype: Of weights and computation; `float16` can be timed but not trained.
         max_length_tokens: Longer samples are cut; at least 2, for a token to predict.
         batch_size: Samples a step.
         local_steps: Steps that a client trains in a round.
+        length_bucketing: Whether samples of similar lengths share a batch, which leaves less padding to compute.
+        gradient_checkpointing: Whether blocks keep their inputs alone for the backward pass and compute the rest again:
+            less memory, more work, the same numbers.
         optimizer: How adapters learn.
         dropout: Overrides every dropout of model and adapters.
         lora: The adapters.
@@ -170,11 +211,14 @@ class WorkloadSection:
     """
 
     model: Text = "tiny"
+    priced_as: Text | None = None
     dataset: Dataset = DatasetSection(source="pydocs")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     max_length_tokens: Annotated[int, Field(ge=2)] = 128
     batch_size: Count = 4
     local_steps: Count = 4
+    length_bucketing: bool = False
+    gradient_checkpointing: bool = False
     optimizer: OptimizerSection = OptimizerSection()
     dropout: BelowOne = 0.0
     lora: LoraSection = LoraSection()

@@ -1,23 +1,28 @@
 """What can take simulated time: computing, sending, using the server. Each is written down as one closed span.
 
 A protocol is a generator that says what a participant does, in the words of the paper's algorithm box; this module
-turns each of those words into waiting on the clock and into one record.
+turns each of those words into waiting on the clock and into one record. A participant may be stopped at any moment, and
+no protocol needs to know: what it was doing is broken off and written down here.
 """
 
 import math
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 
 import simpy
 
 from devices.fleets import Fleet
 from simulator.cost import Costs
-from simulator.fluid import Link, Network
-from simulator.recorder import SpanLog
+from simulator.fluid import Link, Network, Transfer
+from simulator.protocols.rounds import Status
 from simulator.records import NO_CAUSE, OUTSIDE_STEPS, SERVER_CLIENT
-from simulator.server import Server
+from simulator.server import Job, Server
+from simulator.span_log import SpanLog
 
 Steps = Generator[simpy.Event, object, None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,9 +38,27 @@ class ServerLinks:
 
 
 class World:
-    """The clock, the links, the server and the log that all participants share."""
+    """The clock, the links, the server and the log that all participants share.
 
-    def __init__(self, *, fleet: Fleet, server_links: ServerLinks, slots: int, costs: Costs, spans: SpanLog) -> None:
+    Args:
+        fleet: the clients' own connections.
+        server_links: the server's.
+        slots: of the server.
+        costs: what a protocol asks for.
+        spans: where it is written down.
+        outages_s: from when until when nothing passes the server's connection; in order of time.
+    """
+
+    def __init__(
+        self,
+        *,
+        fleet: Fleet,
+        server_links: ServerLinks,
+        slots: int,
+        costs: Costs,
+        spans: SpanLog,
+        outages_s: Sequence[tuple[float, float]] = (),
+    ) -> None:
         self.env = simpy.Environment()
         self.network = Network(self.env)
         self.server = Server(self.env, slots=slots)
@@ -43,19 +66,28 @@ class World:
         self.spans = spans
         self._fleet = fleet
         self._latency_s = server_links.latency_s
-        self._server_up = Link(server_links.uplink_bytes_per_s)
-        self._server_down = Link(server_links.downlink_bytes_per_s)
-        self._links: dict[int, tuple[Link, Link]] = {}
+        self._server_up = _interrupted(server_links.uplink_bytes_per_s, outages_s)
+        self._server_down = _interrupted(server_links.downlink_bytes_per_s, outages_s)
 
     def routes(self, client: int) -> tuple[tuple[Link, Link], tuple[Link, Link], float]:
-        """Return the client's way up, its way down and the latency of either in seconds."""
-        if client not in self._links:
-            self._links[client] = (
-                Link(float(self._fleet.uplink_bytes_per_s[client])),
-                Link(float(self._fleet.downlink_bytes_per_s[client])),
-            )
-        up, down = self._links[client]
+        """Return the client's way up, its way down and the latency of either in seconds.
+
+        Its own links are made anew each time: a world keeps nothing of clients that are not at work.
+        """
+        up = Link(float(self._fleet.uplink_bytes_per_s[client]))
+        down = Link(float(self._fleet.downlink_bytes_per_s[client]))
         return (up, self._server_up), (self._server_down, down), float(self._fleet.latency_s[client]) + self._latency_s
+
+    def run(self, work: Generator[simpy.Event, object, T]) -> T:
+        """Let time pass until some work is done, and return its result."""
+        result: T = self.env.run(self.env.process(work))
+        self.env.step()  # SimPy has put the end of the work back into its queue, where it would keep all of it alive
+        return result
+
+    def wait_until(self, time_s: float) -> None:
+        """Let time pass until then, if it has not passed already."""
+        if time_s > self.env.now:
+            self.env.run(until=time_s)
 
     def aggregate(self, round: int, seconds: float, cause: int) -> Steps:  # noqa: A002
         """Let the server spend `seconds` on averaging; it has no slot to wait for at the end of a round."""
@@ -64,6 +96,13 @@ class World:
         self.spans.add(
             "aggregate", "server", SERVER_CLIENT, round, OUTSIDE_STEPS, start_s, self.env.now, cause_id=cause
         )
+
+
+def _interrupted(bytes_per_s: float, outages_s: Sequence[tuple[float, float]]) -> Link:
+    """Return a link that carries nothing during outages."""
+    return Link(
+        bytes_per_s, [point for start_s, end_s in outages_s for point in ((start_s, 0.0), (end_s, bytes_per_s))]
+    )
 
 
 @dataclass(slots=True)
@@ -82,7 +121,9 @@ class Participant:
         num_bytes: bytes sent or received so far by span kind.
         last_span: the span that ended last, which is the cause of the next one; none before the first.
         step: the local step that it is at, from 1.
-        handed_in_s: when its own work of the round was over; what follows is waiting for others.
+        num_steps: local steps completed.
+        ended_s: when its own work of the round was over; what follows is waiting for others.
+        status: how that ended; None while it is at work.
     """
 
     world: World
@@ -92,55 +133,117 @@ class Participant:
     num_bytes: dict[str, int] = field(default_factory=dict)
     last_span: int = NO_CAUSE
     step: int = OUTSIDE_STEPS
-    handed_in_s: float = math.inf
+    num_steps: int = 0
+    ended_s: float = math.inf
+    status: Status | None = None
 
     def __post_init__(self) -> None:
         """Start where the clock stands; look up the links once."""
-        self._ended_s = self.world.env.now
+        self._written_s = self.world.env.now  # until when its time is written down
+        self._doing: tuple[str, str, Transfer | Job | None] = ("", "", None)
         self._up, self._down, self._latency_s = self.world.routes(self.client)
+
+    def begin(self, steps: Steps) -> simpy.Process:
+        """Start to do what a protocol says, and return the event of its end, whichever it is."""
+        self._process = self.world.env.process(self._work(steps))
+        return self._process
+
+    def stop(self, status: Status) -> None:
+        """Break off its round now, for the reason that `status` names. Does nothing once its own work is over."""
+        if self.status is None:
+            self.status = status
+            self._process.interrupt()
 
     def compute(self, kind: str, seconds: float) -> Steps:
         """Compute on the client's own device for `seconds`."""
+        self._doing = kind, "client", None
         yield self.world.env.timeout(seconds)
         self._write(kind, "client")
 
     def upload(self, *parts: tuple[str, int]) -> Steps:
         """Send one message of one or more (kind, bytes) parts to the server; latency is paid once, by the first."""
-        yield from self._send("uplink", self._up, parts)
+        return self._send("uplink", self._up, parts)
 
     def download(self, *parts: tuple[str, int]) -> Steps:
         """Receive one message of one or more (kind, bytes) parts from the server."""
-        yield from self._send("downlink", self._down, parts)
+        return self._send("downlink", self._down, parts)
 
     def serve(self, kind: str, seconds: float) -> Steps:
         """Wait for the server's turn, then let it work `seconds` for this client."""
-        mine = _Service()
-        job = self.world.server.serve(seconds, tag=mine)
+        job = self.world.server.serve(seconds, tag=_Service())
+        self._doing = kind, "server", job
         yield job
-        if job.started_s > self._ended_s:
+        self._write_service(kind, job)
+
+    def wait_until_now(self) -> None:
+        """Write down that the client has done nothing for its round since its own work was over."""
+        if self._written_s < self.world.env.now:
+            self._write("offline" if self.status == "dropped" else "round_wait", "idle")
+
+    def _work(self, steps: Steps) -> Steps:
+        try:
+            yield from steps
+            self.status = "finished"
+        except simpy.Interrupt:
+            self._break_off()
+        self.ended_s = self._written_s
+
+    def _break_off(self) -> None:
+        """Give up what is under way: it is charged as far as it has come.
+
+        A message is cut off; what of it has arrived, in whole bytes, has been sent. A server that the client waits for
+        is told. A step that the server has begun it ends for nobody: its rest is a span of the server's own.
+        """
+        kind, actor, event = self._doing
+        match event:
+            case None:
+                self._write(kind, actor)
+            case Transfer():
+                event.cancel()
+                self._write(kind, actor, num_bytes=round(event.value))
+            case Job() if math.isnan(event.started_s):
+                event.cancel()
+                self._write("server_wait", "idle")
+            case Job():
+                self._write_service(kind, event)
+                if not event.triggered:
+                    event.callbacks.append(partial(self._write_rest, kind, self.step))
+        self.step = OUTSIDE_STEPS
+
+    def _write_service(self, kind: str, job: Job) -> None:
+        """Write down a use of the server until now, and the wait before it."""
+        if job.started_s > self._written_s:
             self._write("server_wait", "idle", end_s=job.started_s)
         if isinstance(job.cause, _Service):
             self.last_span = job.cause.span_id  # whoever left the slot is why this one could begin
         self._write(kind, "server")
-        mine.span_id = self.last_span
+        if isinstance(job.tag, _Service):
+            job.tag.span_id = self.last_span
 
-    def wait_until_now(self, kind: str) -> None:
-        """Write down that the client has done nothing since its last span."""
-        self._write(kind, "idle")
+    def _write_rest(self, kind: str, step: int, job: Job) -> None:
+        """Write down what the server did for a client that was gone."""
+        assert isinstance(job.tag, _Service)
+        start_s, end_s = self.ended_s, self.world.env.now
+        job.tag.span_id = self.world.spans.add(
+            kind, "server", SERVER_CLIENT, self.round, step, start_s, end_s, 0, job.tag.span_id
+        )
 
     def _send(self, actor: str, route: Sequence[Link], parts: Sequence[tuple[str, int]]) -> Steps:
         latency_s = self._latency_s
         for kind, num_bytes in parts:
             if num_bytes == 0:
                 continue  # nothing is sent
-            yield self.world.network.send(route, num_bytes, latency_s)
+            transfer = self.world.network.send(route, num_bytes, latency_s)
+            self._doing = kind, actor, transfer
+            yield transfer
             self._write(kind, actor, num_bytes=num_bytes)
             latency_s = 0.0
 
     def _write(self, kind: str, actor: str, *, end_s: float | None = None, num_bytes: int = 0) -> None:
-        start_s, self._ended_s = self._ended_s, self.world.env.now if end_s is None else end_s
-        self.seconds[kind] = self.seconds.get(kind, 0.0) + (self._ended_s - start_s)
-        self.num_bytes[kind] = self.num_bytes.get(kind, 0) + num_bytes
+        start_s, self._written_s = self._written_s, self.world.env.now if end_s is None else end_s
+        self.seconds[kind] = self.seconds.get(kind, 0.0) + (self._written_s - start_s)
+        if num_bytes:
+            self.num_bytes[kind] = self.num_bytes.get(kind, 0) + num_bytes
         self.last_span = self.world.spans.add(
-            kind, actor, self.client, self.round, self.step, start_s, self._ended_s, num_bytes, self.last_span
+            kind, actor, self.client, self.round, self.step, start_s, self._written_s, num_bytes, self.last_span
         )

@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from devices.problems import InputError
     from simulator.scenario import Scenario
-    from splitft.api import Run, load_run, run
+    from splitft.api import Run, load_run, resume, run
 
-__all__ = ["InputError", "Run", "Scenario", "load_run", "run"]
+__all__ = ["InputError", "Run", "Scenario", "load_run", "resume", "run"]
 
 _HOMES = {
     "InputError": "devices.problems",
     "Run": "splitft.api",
     "Scenario": "simulator.scenario",
     "load_run": "splitft.api",
+    "resume": "splitft.api",
     "run": "splitft.api",
 }
 

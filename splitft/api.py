@@ -1,8 +1,10 @@
-"""The Python interface: run a scenario, read a run."""
+"""The Python interface: run a scenario, go on with a run, read a run."""
 
+import dataclasses
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,19 +12,20 @@ import pandas as pd
 
 from analysis.summary import RunSummary, summarise
 from devices.problems import InputError, Problem
-from simulator.learning import CostOnly, Learning
 from simulator.manifest import describe
-from simulator.recipe import recipe_of, task_learning
-from simulator.recorder import RunWriter
-from simulator.records import RunFolderError, RunRecords, read_run
+from simulator.recorder import RunLock, RunWriter
+from simulator.records import RunFolderError, RunRecords, read_meta, read_run
+from simulator.resume import Origin, recorded_origin, recorded_scenario, refuse_changes
 from simulator.run import Progress, simulate
 from simulator.scenario import Scenario
 from simulator.setting import OnTokens, Setting, resolve
+from splitft.work import NOBODY, Watch, learning_of, numerics_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 OnProgress = Callable[[Progress], None]
+OnStep = Callable[[int], None]
 
 
 class Run:
@@ -83,6 +86,7 @@ def run(
     *,
     catalogue: Sequence[str | Path] = (),
     on_progress: OnProgress | None = None,
+    on_step: OnStep | None = None,
     on_tokens: OnTokens | None = None,
 ) -> Run:
     """Run a scenario and return its records.
@@ -92,30 +96,103 @@ def run(
         out: folder to make for the run; None keeps everything in memory.
         catalogue: folders with your own devices, networks and fleets.
         on_progress: called after every round.
+        on_step: called with a number of training steps as they are computed; remembered ones are not.
         on_tokens: called while a dataset is tokenised that is not in the cache.
 
     Raises:
         InputError: something in the scenario cannot be used, or `out` exists; nothing has been written.
     """
-    folder = None if out is None else Path(out)
+    folder, catalogue_folders = None if out is None else Path(out), [Path(path) for path in catalogue]
     refuse_existing(folder)
-    setting = resolve(scenario, catalogue=[Path(path) for path in catalogue], on_tokens=on_tokens)
-    return run_setting(setting, folder, on_progress=on_progress)
+    setting = resolve(scenario, catalogue=catalogue_folders, on_tokens=on_tokens)
+    watch = Watch(on_progress=on_progress or _ignore, on_step=on_step or _ignore)
+    return run_setting(setting, folder, catalogue=catalogue_folders, watch=watch)
 
 
-def run_setting(setting: Setting, folder: Path | None, *, on_progress: OnProgress | None = None) -> Run:
+def run_setting(
+    setting: Setting,
+    folder: Path | None,
+    *,
+    catalogue: Sequence[Path] = (),
+    watch: Watch = NOBODY,
+) -> Run:
     """Run what `simulator.setting.resolve` has made of a scenario; else as `run`."""
-    started_s = time.monotonic()
-    learning, numerics = _learning(setting)
-    with RunWriter(folder, describe(setting, numerics)) as writer:
-        simulate(setting, learning, writer, on_progress or (lambda _: None))
-        records = writer.records()
-        if folder is not None:
-            learning.export(folder / "adapter")
-            _save_plots(records, folder)
-        num_steps = 0 if numerics is None else int(records.clients["num_steps"].sum())
-        host = {"wall_s": time.monotonic() - started_s, "num_steps_computed": num_steps, "num_steps_remembered": 0}
-        return Run(writer.finish(summary=summarise(records).to_json(), host=host))
+    origin = Origin.of(setting.scenario, catalogue)
+    return _execute(setting, folder, origin, numerics_of(setting), watch)
+
+
+def resume(folder: str | Path, *, on_progress: OnProgress | None = None, on_tokens: OnTokens | None = None) -> Run:
+    """Go on with a run that was interrupted, and return its records; those of a finished run are only read.
+
+    The simulated clock starts again at 0, and what the run has trained and measured is taken from its folder, so that
+    the end is the same to the bit as that of a run that was never interrupted.
+
+    Args:
+        folder: of the run.
+        on_progress: called after every round.
+        on_tokens: called while a dataset is tokenised that is not in the cache.
+
+    Raises:
+        InputError: this is no run folder, another process is at work on it, or scenario, hardware, data, machine or
+            software are not what they were when it began.
+    """
+    with _told_to_users():
+        if read_meta(Path(folder))["status"] == "finished":
+            return load_run(folder)
+    with open_interrupted(Path(folder)) as interrupted:
+        return interrupted.go_on(interrupted.resolve(on_tokens), Watch(on_progress=on_progress or _ignore))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InterruptedRun:
+    """A run that was not finished, and that nobody else can go on with meanwhile.
+
+    Attributes:
+        folder: of the run.
+        scenario: what was run.
+    """
+
+    folder: Path
+    scenario: Scenario
+    _lock: RunLock
+    _origin: Origin
+
+    def resolve(self, on_tokens: OnTokens | None = None) -> Setting:
+        """Return what the run works with, found as when it began; see `simulator.setting.resolve`."""
+        with _working_in(self._origin.working_folder):
+            return resolve(self.scenario, catalogue=self._origin.catalogue, on_tokens=on_tokens)
+
+    def go_on(self, setting: Setting, watch: Watch = NOBODY) -> Run:
+        """Run to the end.
+
+        Raises:
+            InputError: something is not what it was when the run began.
+        """
+        numerics = numerics_of(setting)
+        refuse_changes(self.folder, read_meta(self.folder), describe(setting, numerics))
+        return _execute(setting, self.folder, self._origin, numerics, watch, lock=self._lock)
+
+
+@contextmanager
+def open_interrupted(folder: Path) -> Iterator[InterruptedRun]:
+    """Take hold of a run that was not finished.
+
+    Raises:
+        InputError: this is no such folder, another process is at work on it, or the scenario's file has changed.
+    """
+    with _told_to_users():
+        read_meta(folder)  # before anything is written into a folder that may be something else
+        lock = RunLock(folder)
+    try:
+        with _told_to_users():
+            meta = read_meta(folder)
+        if meta["status"] == "finished":
+            raise InputError(Problem(f"{folder}: another process has just finished this run"))
+        origin = recorded_origin(meta, folder)
+        scenario = recorded_scenario(meta, origin, folder)
+        yield InterruptedRun(folder=folder, scenario=scenario, _lock=lock, _origin=origin)
+    finally:
+        lock.release()
 
 
 def load_run(folder: str | Path) -> Run:
@@ -124,10 +201,8 @@ def load_run(folder: str | Path) -> Run:
     Raises:
         InputError: this is not the folder of a finished run.
     """
-    try:
+    with _told_to_users():
         return Run(read_run(Path(folder)))
-    except RunFolderError as error:
-        raise InputError(Problem(str(error))) from None
 
 
 def refuse_existing(folder: Path | None) -> None:
@@ -143,21 +218,53 @@ def refuse_existing(folder: Path | None) -> None:
         )
 
 
-def _learning(setting: Setting) -> tuple[Learning, str | None]:
-    """Return who learns, and the name of the machine and software that do; None where nobody does."""
-    execution = setting.scenario.execution
-    if execution.trainer == "cost-only":
-        return CostOnly(), None
-    from workloads.numerics import numerics_id  # imports torch
-    from workloads.trainer import TorchTrainer
+def _execute(
+    setting: Setting,
+    folder: Path | None,
+    origin: Origin,
+    numerics: str | None,
+    watch: Watch,
+    *,
+    lock: RunLock | None = None,
+) -> Run:
+    started_s = time.monotonic()
+    host: dict[str, object] = {"origin": origin.to_json()}
+    detail = setting.scenario.execution.spans
+    with RunWriter(folder, {**describe(setting, numerics), "host": host}, spans=detail, lock=lock) as writer:
+        with learning_of(setting, numerics, folder, watch) as (learning, counts):
+            ended_early = simulate(setting, learning, writer, watch.on_progress)
+            if folder is not None:
+                learning.export(folder / "adapter")
+        records = writer.records()
+        if folder is not None:
+            _save_plots(records, folder)
+        host |= {"wall_s": time.monotonic() - started_s, **dataclasses.asdict(counts)}
+        return Run(writer.finish(summary=summarise(records).to_json(), ended_early=ended_early, host=host))
 
+
+def _ignore(_news: object) -> None:
+    """Do nothing: nobody watches."""
+
+
+@contextmanager
+def _told_to_users() -> Iterator[None]:
+    """Turn what is wrong with a run folder into a user's problem."""
     try:
-        numerics = numerics_id(execution.device, setting.scenario.workload.dtype)
-        recipe = recipe_of(setting, numerics)
-        trainer = TorchTrainer(recipe, setting.model, device=execution.device)
-    except ValueError as error:
-        raise InputError(Problem(str(error), key="execution.device", value=execution.device)) from None
-    return task_learning(setting, recipe, trainer), numerics
+        yield
+    except RunFolderError as error:
+        raise InputError(Problem(str(error))) from None
+
+
+@contextmanager
+def _working_in(folder: Path) -> Iterator[None]:
+    """Work in another folder, where it still is."""
+    before = Path.cwd()
+    if folder.is_dir():
+        os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
 
 
 def _save_plots(records: RunRecords, folder: Path) -> None:

@@ -6,10 +6,12 @@ from typing import Any
 
 from rich.table import Table
 
+from simulator.models import PricedModel
 from simulator.prediction import CutPrediction, DevicePrediction, predict
 from simulator.setting import Setting
 from simulator.verdict import LABELS_LEAVE, can_cut_affect_learning
 from splitft.show import GIB, megabytes, table
+from workloads.shapes import ModelShape
 
 MAX_COLUMNS = 8  # cuts that a terminal has room for
 MAX_DEVICES = 40
@@ -21,7 +23,11 @@ def check_tables(setting: Setting) -> list[Table]:
     shown = _spread([row.cut for row in found.cuts])
     return [
         table([setting.scenario.name, ""], _facts(setting)),
-        _by_cut([row for row in found.cuts if row.cut in shown], found.length_tokens),
+        _by_cut(
+            [row for row in found.cuts if row.cut in shown],
+            found.length_tokens,
+            setting.models.priced_as,
+        ),
         _by_device(found.devices, shown),
     ]
 
@@ -31,8 +37,10 @@ def check_json(setting: Setting) -> dict[str, Any]:
     facts = {
         "scenario": setting.scenario.name,
         "num_clients": len(setting.fleet),
-        "num_samples": len(setting.data.dataset),
+        "num_samples": int(setting.data.num_samples.sum()),
         "num_parameters": setting.shape.num_parameters,
+        "priced_as": setting.models.priced_as.name if setting.models.priced_as else None,
+        "availability": setting.availability.words(),
         "cut_affects_learning": can_cut_affect_learning(setting),
         "notes": list(setting.notes),
     }
@@ -40,31 +48,37 @@ def check_json(setting: Setting) -> dict[str, Any]:
 
 
 def _facts(setting: Setting) -> list[tuple[str, str]]:
-    shape, data, workload = setting.shape, setting.data, setting.scenario.workload
+    priced, data, workload = setting.models.priced_as, setting.data, setting.scenario.workload
     samples = data.num_samples
     return [
         (
             "model",
-            f"{setting.model.name}: {shape.family}, {shape.num_blocks} blocks, {shape.num_parameters:,} parameters",
+            _sizes(setting.model.name, setting.shape),
         ),
-        (
-            "dataset",
-            f"{workload.dataset.source}: {len(data.dataset):,} samples, {len(data.held_out):,} held out",
-        ),
+        *([("the clock charges for", _sizes(priced.name, priced.shape))] if priced else []),
+        ("dataset", f"{workload.dataset.source}: {data.summary}"),
         ("clients", f"{len(setting.fleet):,}, with {samples.min():,} to {samples.max():,} samples each"),
         ("server", f"{setting.scenario.server.slots} x {setting.server.id}"),
         ("protocol, policy", f"{setting.scenario.protocol.kind}, {setting.scenario.policy.kind}"),
+        ("selection", setting.scenario.selection.kind),
+        ("availability", setting.availability.words()),
         ("can the cut affect learning here?", can_cut_affect_learning(setting)),
         ("privacy", LABELS_LEAVE),
     ]
 
 
-def _by_cut(rows: Sequence[CutPrediction], length_tokens: int) -> Table:
+def _sizes(name: str, shape: ModelShape) -> str:
+    return f"{name}: {shape.family}, {shape.num_blocks} blocks, {shape.num_parameters:,} parameters"
+
+
+def _by_cut(rows: Sequence[CutPrediction], length_tokens: int, priced: PricedModel | None) -> Table:
+    headings = ["up a step", "down a step", "adapter a round", "client GiB", "server GiB"]
     return table(
-        ["cut", "up a step", "down a step", "adapter a round", "client GiB", "server GiB"],
+        ["cut", *([f"of {priced.name}"] if priced else []), *headings],
         [
             (
                 row.cut,
+                *([row.priced_cut] if priced else []),
                 megabytes(row.up_bytes),
                 megabytes(row.down_bytes),
                 megabytes(row.adapter_bytes),

@@ -3,7 +3,9 @@
 Commands import what they need when they are called, so that `splitft --help` and the lists start at once.
 """
 
+import errno
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated, NoReturn
@@ -11,7 +13,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from devices.problems import InputError
+from splitft.caching import cache_app
 from splitft.listing import devices_app, fleets_app, models_app, networks_app, scenarios_app
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 app = typer.Typer(
     name="splitft",
@@ -26,6 +31,7 @@ app.add_typer(devices_app, name="devices")
 app.add_typer(networks_app, name="networks")
 app.add_typer(fleets_app, name="fleets")
 app.add_typer(models_app, name="models")
+app.add_typer(cache_app, name="cache")
 
 ScenarioArgument = Annotated[str, typer.Argument(help="A shipped scenario (`splitft scenarios list`) or a YAML file.")]
 SetOption = Annotated[
@@ -34,6 +40,9 @@ SetOption = Annotated[
 CatalogueOption = Annotated[
     list[Path] | None, typer.Option("--catalogue", metavar="DIR", help="A folder with your own devices and networks.")
 ]
+
+SummaryOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
+QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
 
 @app.command("run")
@@ -45,9 +54,12 @@ def run_command(  # noqa: PLR0917 - options
     ] = None,
     trainer: Annotated[str | None, typer.Option("--trainer", help="torch or cost-only.")] = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = None,
+    memo: Annotated[
+        bool | None, typer.Option("--memo/--no-memo", help="Take work from earlier runs where it is the same.")
+    ] = None,
     catalogue: CatalogueOption = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
+    json_: SummaryOption = False,
+    quiet: QuietOption = False,
 ) -> None:
     """Run a scenario: train for real, take the time that the devices would have taken."""
     from splitft.commands import run_scenario
@@ -55,7 +67,20 @@ def run_command(  # noqa: PLR0917 - options
     overrides = [*(set_ or [])]
     overrides += [f"execution.trainer={trainer}"] if trainer is not None else []
     overrides += [f"execution.device={device}"] if device is not None else []
+    overrides += [f"execution.memo={str(memo).lower()}"] if memo is not None else []
     run_scenario(scenario, overrides, out=out, catalogue=catalogue or [], as_json=json_, quiet=quiet)
+
+
+@app.command("resume")
+def resume_command(
+    run: Annotated[str, typer.Argument(help="A run folder, its name in runs/, or `last`.")],
+    json_: SummaryOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Go on with a run that was interrupted, to the same end as if it had not been."""
+    from splitft.commands import resume_run
+
+    resume_run(run, as_json=json_, quiet=quiet)
 
 
 @app.command("check")
@@ -71,6 +96,20 @@ def check_command(
     check_scenario(scenario, set_ or [], catalogue=catalogue or [], as_json=json_)
 
 
+@app.command("export")
+def export_command(
+    run: Annotated[str, typer.Argument(help="A run folder, its name in runs/, or `last`.")],
+    merge: Annotated[bool, typer.Option("--merge", help="Write a whole model instead of an adapter.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Where to; default <run>-adapter or <run>-merged.")
+    ] = None,
+) -> None:
+    """Write what a run has learned: an adapter for PEFT, or the base model with the adapter in its weights."""
+    from splitft.exporting import export_run
+
+    export_run(run, merge=merge, out=out)
+
+
 @app.command("new")
 def new_command(
     kind: Annotated[str, typer.Argument(help="scenario, device, network or fleet.")],
@@ -84,6 +123,9 @@ def new_command(
 
 def main() -> NoReturn:
     """Run the command line and exit."""
+    # Threads that wait for each other by spinning take the machine from whoever else works on it, and from themselves.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # being asked to end is an interruption too
     sys.exit(_run_app())
 
 
@@ -102,12 +144,17 @@ def _run_app() -> int:
     except Exception as error:
         if os.environ.get("SPLITFT_DEBUG"):
             raise
-        return _complain(
-            f"unexpected {type(error).__name__}: {error}\nThis is a defect of splitft. "
-            "Set SPLITFT_DEBUG=1 to see where it happened, and please report it.",
-            1,
-        )
+        return _complain(_explained(error), 1)
     return 0
+
+
+def _explained(error: Exception) -> str:
+    if isinstance(error, OSError) and error.errno in FULL_DISK:
+        return f"no room left: {error}"
+    return (
+        f"unexpected {type(error).__name__}: {error}\nThis is a defect of splitft. "
+        "Set SPLITFT_DEBUG=1 to see where it happened, and please report it."
+    )
 
 
 def _complain(message: str, code: int) -> int:

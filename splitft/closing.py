@@ -8,6 +8,8 @@ from simulator.setting import Setting
 from simulator.verdict import can_cut_affect_learning
 from splitft.api import Run
 from splitft.show import duration, megabytes, table
+from workloads.counts import Part, adapter_parameters, base_parameters, client_part, server_part
+from workloads.shapes import ModelShape
 
 
 def closing_table(run: Run, setting: Setting) -> Table:
@@ -17,12 +19,48 @@ def closing_table(run: Run, setting: Setting) -> Table:
         ("simulated time", f"{duration(summary.simulated_s)} for {summary.num_rounds} rounds"),
         *_bytes(summary),
         *_quality(summary),
+        *_work(run),
         *((f"perplexity {target.perplexity:g}", _reached(target)) for target in summary.targets),
         *_slowest(summary),
+        *_discarded(run),
+        *_parameters(run, setting),
         ("cut changes", str(summary.num_cut_changes)),
         ("can the cut affect learning here?", can_cut_affect_learning(setting)),
     ]
     return table([summary.name, ""], rows)
+
+
+def _discarded(run: Run) -> list[tuple[str, str]]:
+    """Return what did not count and why, where anything did not; and why the run ended early, where it did."""
+    counts = run.clients["status"].value_counts()
+    others = [f"{num:,} {status}" for status, num in sorted(counts.items()) if status != "finished"]
+    early = run.records.meta.get("ended_early")
+    return [
+        *([("did not count", f"{', '.join(others)}, of {counts.sum():,} times a client took part")] if others else []),
+        *([("ended early", str(early))] if early else []),
+    ]
+
+
+def _parameters(run: Run, setting: Setting) -> list[tuple[str, str]]:
+    """Return who holds how much of the model, at the shallowest and the deepest cut of the run."""
+    cuts = sorted({int(run.clients["cut"].min()), int(run.clients["cut"].max())}) if len(run.clients) else []
+    sides, priced = {"client": client_part, "server": server_part}, setting.models.priced_as
+    return [
+        ("base parameters", _size(setting.shape)),
+        *([("the clock charges for", f"{priced.name}: {_size(priced.shape)}")] if priced else []),
+        *(
+            (f"{side} parameters", "; ".join(_held(part(setting.shape, setting.lora, cut), cut) for cut in cuts))
+            for side, part in sides.items()
+        ),
+    ]
+
+
+def _size(shape: ModelShape) -> str:
+    return f"{shape.num_parameters:,} in {shape.num_blocks} blocks"
+
+
+def _held(part: Part, cut: int) -> str:
+    return f"at cut {cut} {base_parameters(part):,} frozen and {adapter_parameters(part):,} trained"
 
 
 def _bytes(summary: RunSummary) -> list[tuple[str, str]]:
@@ -44,6 +82,13 @@ def _quality(summary: RunSummary) -> list[tuple[str, str]]:
         ("held-out loss", f"{summary.before.loss:.4f} -> {summary.after.loss:.4f}"),
         ("held-out perplexity", f"{summary.before.perplexity:.2f} -> {summary.after.perplexity:.2f} ({change:+.1%})"),
     ]
+
+
+def _work(run: Run) -> list[tuple[str, str]]:
+    """Return how much was computed for the run and how much was remembered, where anything was learned."""
+    host = run.records.meta["host"]
+    computed, remembered = host["num_steps_computed"], host["num_steps_remembered"]
+    return [("training steps", f"{computed:,} computed, {remembered:,} remembered")] if computed + remembered else []
 
 
 def _reached(target: TargetReached) -> str:

@@ -1,8 +1,8 @@
 """What the commands do: everything that needs more than a name."""
 
 import json
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import typer
@@ -10,13 +10,13 @@ import typer
 from devices.problems import InputError, Problem
 from simulator.scenario import Scenario
 from simulator.setting import Setting, resolve
-from splitft.api import refuse_existing, run_setting
+from splitft.api import Run, load_run, open_interrupted, refuse_existing, run_setting
 from splitft.checking import check_json, check_tables
 from splitft.closing import closing_table
 from splitft.progress import RunProgress
+from splitft.run_folders import find_run, is_finished, next_folder
 from splitft.show import console
-
-RUNS = Path("runs")
+from splitft.work import Watch
 
 
 def run_scenario(
@@ -26,15 +26,29 @@ def run_scenario(
     scenario = Scenario.load(source, overrides)
     folder = next_folder(scenario.name) if out is None else out
     refuse_existing(folder)
-    with RunProgress(scenario, shown=not (quiet or as_json)) as progress:
+    with _saying_how_to_go_on(folder), RunProgress(scenario, shown=not (quiet or as_json)) as progress:
         setting = resolve(scenario, catalogue=catalogue, on_tokens=progress.on_tokens)
         _tell(setting, quiet or as_json)
-        run = run_setting(setting, folder, on_progress=progress.on_round)
-    if as_json:
-        typer.echo(json.dumps({"folder": str(folder), **run.summary.to_json()}, indent=2, ensure_ascii=False))
-    elif not quiet:
-        console().print(closing_table(run, setting))
-        console().print(f"Run folder: {folder}    Pictures: {folder / 'plots'}", soft_wrap=True)
+        run = run_setting(setting, folder, catalogue=catalogue, watch=_watch(progress, setting))
+    _close(run, setting, folder, as_json=as_json, quiet=quiet)
+
+
+def resume_run(name: str, *, as_json: bool, quiet: bool) -> None:
+    """Go on with a run that was interrupted and print how it ended; say so where there is nothing to do."""
+    folder = find_run(name)
+    if is_finished(folder):
+        if as_json:
+            _print_summary(load_run(folder), folder)
+        elif not quiet:
+            typer.echo(f"{folder} is finished: there is nothing to resume.")
+        return
+    with open_interrupted(folder) as interrupted:
+        shown = not (quiet or as_json)
+        with _saying_how_to_go_on(folder), RunProgress(interrupted.scenario, shown=shown) as progress:
+            setting = interrupted.resolve(progress.on_tokens)
+            _tell(setting, quiet or as_json)
+            run = interrupted.go_on(setting, _watch(progress, setting))
+    _close(run, setting, folder, as_json=as_json, quiet=quiet)
 
 
 def check_scenario(source: str, overrides: Sequence[str], *, catalogue: Sequence[Path], as_json: bool) -> None:
@@ -65,11 +79,34 @@ def new_file(kind: str, name: str) -> None:
     typer.echo(f"Wrote {path}. Edit it, then: {command}")
 
 
-def next_folder(name: str, runs: Path = RUNS) -> Path:
-    """Return `runs/<name>-NNN` with the number after the highest there is."""
-    numbered = re.compile(rf"{re.escape(name)}-(\d+)")
-    taken = [int(match[1]) for path in runs.glob(f"{name}-*") if (match := numbered.fullmatch(path.name))]
-    return runs / f"{name}-{max(taken, default=0) + 1:03d}"
+def _close(run: Run, setting: Setting, folder: Path, *, as_json: bool, quiet: bool) -> None:
+    if as_json:
+        _print_summary(run, folder)
+    elif not quiet:
+        console().print(closing_table(run, setting))
+        console().print(f"Run folder: {folder}    Pictures: {folder / 'plots'}", soft_wrap=True)
+
+
+def _print_summary(run: Run, folder: Path) -> None:
+    typer.echo(json.dumps({"folder": str(folder), **run.summary.to_json()}, indent=2, ensure_ascii=False))
+
+
+@contextmanager
+def _saying_how_to_go_on(folder: Path) -> Iterator[None]:
+    """Where a run stops early and has left a folder, say how to go on with it."""
+    try:
+        yield
+    except InputError:
+        raise
+    except BaseException:
+        if (folder / "run.json").exists():
+            typer.echo(f"{folder} keeps what was done; go on with: splitft resume {folder}", err=True)
+        raise
+
+
+def _watch(progress: RunProgress, setting: Setting) -> Watch:
+    progress.expect(setting)
+    return Watch(on_progress=progress.on_round, on_step=progress.on_step, on_note=progress.on_note)
 
 
 def _tell(setting: Setting, quiet: bool) -> None:

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,11 @@ from devices.catalogue.lookup import Catalogue
 from devices.networks import Spread
 from devices.profiles import Provenance
 from splitft.show import GIB, console, mbit_per_s, milliseconds, table, tflops
+
+if TYPE_CHECKING:
+    from workloads.known_shapes import KnownShape
+    from workloads.models import ModelFiles
+    from workloads.shapes import ModelShape
 
 CatalogueOption = Annotated[
     list[Path] | None, typer.Option("--catalogue", metavar="DIR", help="A folder with your own files.")
@@ -49,20 +54,61 @@ def show_scenario(scenario: Name) -> None:
 
 @models_app.command("list")
 def list_models() -> None:
-    """List the models that are shipped or fetched."""
+    """List the models that are here, those that can be fetched, and those known by their shape."""
+    from workloads.fetchable import FETCHABLE
+    from workloads.known_shapes import shape_names
     from workloads.models import model_names
 
-    rows = []
+    rows: list[tuple[object, ...]] = []
     for name in model_names():
-        facts = _model_facts(name)
-        rows.append((name, facts["family"], f"{facts['parameters']:,}", facts["blocks"], facts["hidden_size"]))
-    console().print(table(["model", "family", "parameters", "blocks", "hidden size"], rows))
+        model, shape = _model(name)
+        where = _origin(model)["where"]
+        rows.append((name, shape.family, f"{shape.num_parameters:,}", shape.num_blocks, shape.hidden_size, where))
+    for name in sorted(FETCHABLE.keys() - set(model_names())):
+        known, where = FETCHABLE[name], f"`splitft models fetch {name}` gets it"
+        rows.append((name, known.family, f"{known.num_parameters:,}", "-", "-", where))
+    for name in shape_names():
+        if name not in {*FETCHABLE, *model_names()}:
+            _, shape = _shape(name)
+            size = f"{shape.num_parameters:,}"
+            rows.append((name, shape.family, size, shape.num_blocks, shape.hidden_size, "shape alone"))
+    headings = ["model", "family", "parameters", "blocks", "hidden size", "where"]
+    caption = "shape alone: without weights, for workload.priced_as, or as the model of a cost-only run"
+    console().print(table(headings, rows, caption=caption))
+
+
+@models_app.command("fetch")
+def fetch_model(model: Name) -> None:
+    """Download a model once and convert it; does nothing where it is already here."""
+    from splitft.fetching import fetch
+
+    fetch(model)
 
 
 @models_app.command("show")
 def show_model(model: Name) -> None:
-    """Show a model: a name, a folder or a Hub id."""
-    console().print(table(["", model], [(key, str(value)) for key, value in _model_facts(model).items()]))
+    """Show a model: a name, a folder or a Hub id, or the path of a config.json."""
+    from workloads.known_shapes import KnownShape
+
+    known, shape = _shape(model)
+    facts = {
+        "family": shape.family,
+        "parameters": shape.num_parameters,
+        "blocks": shape.num_blocks,
+        "hidden_size": shape.hidden_size,
+        "vocabulary": shape.vocab_size,
+        "longest_tokens": shape.max_positions,
+    }
+    if isinstance(known, KnownShape):
+        facts |= {"weights": "none: known by its shape alone"}
+    else:
+        facts |= {
+            **_origin(known),
+            "weights": ", ".join(str(file) for file in known.weight_files),
+            "revision": known.revision or "local",
+            "digest": known.model_digest,
+        }
+    console().print(table(["", model], [(key, str(value)) for key, value in facts.items()]))
 
 
 @devices_app.command("list")
@@ -159,7 +205,7 @@ def show_fleet(fleet: Name, catalogue: CatalogueOption = None, json_: JsonOption
     _show(profile, as_json=False, hidden=("devices", "networks"))
 
 
-def _model_facts(name: str) -> dict[str, Any]:
+def _model(name: str) -> "tuple[ModelFiles, ModelShape]":
     from devices.problems import InputError, Problem
     from workloads.config_json import ConfigError
     from workloads.models import ModelError, resolve_model
@@ -167,20 +213,35 @@ def _model_facts(name: str) -> dict[str, Any]:
 
     try:
         model = resolve_model(name)
-        shape = ModelShape.from_config(model.config)
+        return model, ModelShape.from_config(model.config)
     except (ModelError, ConfigError) as error:
         raise InputError(Problem(str(error), value=name)) from None
-    return {
-        "family": shape.family,
-        "parameters": shape.num_parameters,
-        "blocks": shape.num_blocks,
-        "hidden_size": shape.hidden_size,
-        "vocabulary": shape.vocab_size,
-        "longest_tokens": shape.max_positions,
-        "weights": ", ".join(str(file) for file in model.weight_files),
-        "revision": model.revision or "local",
-        "digest": model.model_digest,
-    }
+
+
+def _shape(name: str) -> "tuple[ModelFiles | KnownShape, ModelShape]":
+    """Return a model that is here, or else what is known of one by its shape."""
+    from workloads.fetchable import FETCHABLE
+    from workloads.known_shapes import is_shape, resolve_shape
+    from workloads.models import model_names
+    from workloads.shapes import ModelShape
+
+    if name in model_names() or name in FETCHABLE or not is_shape(name):
+        return _model(name)
+    known = resolve_shape(name)
+    return known, ModelShape.from_config(known.config)
+
+
+def _origin(model: "ModelFiles") -> dict[str, str]:
+    """Return where a model is from and, where that is known, what to know of its weights."""
+    from workloads.fetchable import FETCHABLE
+    from workloads.models import FETCHED_MODELS, SHIPPED_MODELS
+
+    if model.folder.parent == SHIPPED_MODELS:
+        return {"where": "bundled"}
+    if model.folder.parent != FETCHED_MODELS:
+        return {"where": str(model.folder)}
+    known = FETCHABLE.get(model.name)
+    return {"where": "fetched", **({"licence": known.licence, "note": known.note} if known else {})}
 
 
 def _show(profile: Any, as_json: bool, hidden: tuple[str, ...] = ()) -> None:

@@ -7,6 +7,8 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from simulator.run import Progress as RoundProgress
 from simulator.scenario import Scenario
+from simulator.selection import largest_cohort
+from simulator.setting import Setting
 from splitft.show import console, duration
 
 
@@ -28,6 +30,11 @@ class RunProgress:
         )
         self._task = self._bar.add_task("preparing", total=None, state="")
         self._num_rounds = scenario.rounds
+        self._round = 0  # the last one that is finished
+        self._steps_of_round = 1
+        self._num_steps = 0  # of the round at work
+        self._state = ""
+        self._shown = shown
 
     def __enter__(self) -> Self:
         """Start showing."""
@@ -46,15 +53,34 @@ class RunProgress:
         if done == total:
             self._bar.reset(self._task, description="preparing", total=None)
 
+    def expect(self, setting: Setting) -> None:
+        """Learn how many training steps there are in a round: at most, where who takes part is not known before."""
+        scenario = setting.scenario
+        self._steps_of_round = largest_cohort(scenario.selection, len(setting.fleet)) * scenario.workload.local_steps
+
+    def on_step(self, num_steps: int) -> None:
+        """Show that so many steps more are computed."""
+        self._num_steps = min(self._num_steps + num_steps, self._steps_of_round)
+        self._show()
+
     def on_round(self, progress: RoundProgress) -> None:
         """Show where the run is."""
-        state = f"clock {duration(progress.clock_s)}"
+        self._state = f"clock {duration(progress.clock_s)}"
         if progress.perplexity is not None:
-            state += f", perplexity {progress.perplexity:.2f}"
+            self._state += f", perplexity {progress.perplexity:.2f}"
+        self._round, self._num_steps = progress.round, 0  # also those that were remembered, or not trained
+        self._show()
+
+    def on_note(self, note: str) -> None:
+        """Show a sentence above the bar."""
+        if self._shown:
+            self._bar.console.print(f"note: {note}", soft_wrap=True)
+
+    def _show(self) -> None:
         self._bar.update(
             self._task,
-            description=f"round {progress.round}/{progress.num_rounds}",
-            completed=progress.round,
-            total=progress.num_rounds,
-            state=state,
+            description=f"round {min(self._round + 1, self._num_rounds)}/{self._num_rounds}",
+            completed=self._round * self._steps_of_round + self._num_steps,
+            total=self._num_rounds * self._steps_of_round,
+            state=self._state,
         )

@@ -1,4 +1,7 @@
-"""What the documentation and the shipped scenarios say is executed, with the clock alone and a single round."""
+"""What the documentation and the shipped scenarios say is executed, with the clock alone and a single round.
+
+What needs the 135M model is marked `slow` and fetches it, once, into the user's cache; so is the whole million.
+"""
 
 import re
 import shlex
@@ -9,10 +12,19 @@ import pytest
 
 from simulator.scenario import shipped
 from splitft import cli
+from workloads.fetch import fetch_model
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 QUICK = ["--trainer", "cost-only", "--set", "rounds=1"]
+
+
+REAL_MODEL = "smollm2"  # as in the names of model and scenario
+
+
+def marks(words):
+    is_large = "million" in words and "fleet.count" not in words
+    return [pytest.mark.slow] if is_large or REAL_MODEL in words else []
 
 
 def blocks(page, language):
@@ -24,11 +36,15 @@ def commands():
         for line in "".join(blocks(page, "sh")).splitlines():
             if line.startswith("splitft "):
                 yield pytest.param(
-                    shlex.split(line, comments=True)[1:], id=f"{page.name}: {line.partition('#')[0].strip()}"
+                    shlex.split(line, comments=True)[1:],
+                    id=f"{page.name}: {line.partition('#')[0].strip()}",
+                    marks=marks(line),
                 )
 
 
 def run_cli(arguments, monkeypatch):
+    if REAL_MODEL in " ".join(arguments):
+        fetch_model("smollm2-135m")
     monkeypatch.setattr(sys, "argv", ["splitft", *arguments])
     with pytest.raises(SystemExit) as stop:
         cli.main()
@@ -52,7 +68,7 @@ def test_documented_python_works(page, tmp_path, monkeypatch):
         exec(compile(code, str(page), "exec"), {})
 
 
-@pytest.mark.parametrize("name", shipped())
+@pytest.mark.parametrize("name", [pytest.param(name, marks=marks(name)) for name in shipped()])
 def test_a_shipped_scenario_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_cli(["run", name, *QUICK, "--quiet"], monkeypatch)

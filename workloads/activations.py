@@ -23,7 +23,9 @@ from workloads.counts import WEIGHT_BYTES, BlockKind, Part, block_kinds
 _FLOAT32 = 4
 
 
-def activation_bytes(part: Part, batch_size: int, length_tokens: int, dtype: str) -> int:
+def activation_bytes(
+    part: Part, batch_size: int, length_tokens: int, dtype: str, *, checkpointing: bool = False
+) -> int:
     """Return the bytes that are saved for the backward pass of a part, without its logits (`counts.logits_bytes`).
 
     Args:
@@ -31,22 +33,26 @@ def activation_bytes(part: Part, batch_size: int, length_tokens: int, dtype: str
         batch_size: B.
         length_tokens: T, padded.
         dtype: of base model and activations.
+        checkpointing: whether each block keeps its input alone and computes the rest again in the backward pass (Chen
+            et al. 2016, arXiv 1604.06174, with the block as the segment); then one block's tensors are there at a time.
     """
     shape, block, b = part.shape, part.shape.block, WEIGHT_BYTES[dtype]
     tokens = batch_size * length_tokens
-    num_bytes = 0
+    of_blocks: list[int] = []
     rotary_angles: set[bool] = set()
     for kind, num_blocks in block_kinds(part).items():
         flow = gradient_flow(block, part.targets, block_input=kind.has_input_gradient)
         per_token = (
             _norms(shape.hidden_size, block, flow, b)
-            + _adapters(part, kind.rank, flow, b)
+            + _adapters(part, kind.held_rank, flow, b)
             + _attention(block, kind, flow, b, length_tokens)
             + _mlp(block, flow, b)
         )
-        num_bytes += num_blocks * (tokens * per_token + _norm_weights(shape.hidden_size, block, flow))
+        of_blocks += num_blocks * [tokens * per_token + _norm_weights(shape.hidden_size, block, flow)]
         if flow.query or flow.key:
             rotary_angles.add(block.has_local_rotary and kind.window is not None)
+    inputs_bytes = len(of_blocks) * tokens * shape.hidden_size * b
+    num_bytes = inputs_bytes + max(of_blocks) if checkpointing else sum(of_blocks)
     # One cosine and one sine for each position and rotated value, shared by all samples and blocks.
     num_bytes += len(rotary_angles) * 2 * length_tokens * block.rotary_dim * b
     if part.has_head and shape.num_final_norm_parameters is not None:
@@ -90,12 +96,14 @@ def _norm_weights(hidden: int, block: BlockShape, flow: GradientFlow) -> int:
 
 
 def _adapters(part: Part, rank: int, flow: GradientFlow, b: int) -> int:
-    """Return what adapted linears keep: A x for the gradient of B, and x for the gradient of A, both float32.
+    """Return what adapted linears keep: A x for the gradient of B, and x for that of A where it is trained, float32.
 
     With a float32 model x is the tensor that the base linear reads: linears that read the same one share it, and it may
     already be kept by what made it. With a 16-bit model PEFT makes a float32 copy for each adapted linear.
     """
     kept = len(part.targets) * _FLOAT32 * rank
+    if not part.trains_a:
+        return kept
     if b != _FLOAT32:
         return kept + sum(_FLOAT32 * linear.d_in for linear in part.targets)
     inputs = {_input_name(linear): linear.d_in for linear in part.targets}

@@ -54,6 +54,8 @@ def batch_sample_ids(
     local_steps: int,
     round_number: int,
     permutation_rng: Callable[[int], np.random.Generator],
+    *,
+    lengths: np.ndarray | None = None,
 ) -> list[np.ndarray]:
     """Return the sample ids of each batch of one client in one round: `local_steps` arrays of `batch_size`.
 
@@ -68,6 +70,8 @@ def batch_sample_ids(
         local_steps: S.
         round_number: r, counted from 1.
         permutation_rng: makes the generator of an epoch's order, by epoch counted from 0.
+        lengths: tokens of each sample of the dataset, to let samples of similar lengths share a batch; None for an
+            order that knows no lengths.
 
     Raises:
         ValueError: for a client without samples.
@@ -79,10 +83,38 @@ def batch_sample_ids(
     epochs, places = np.divmod((round_number - 1) * num_positions + np.arange(num_positions), num_samples)
     sequence = np.empty(num_positions, np.int64)
     for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
-        order = permutation_rng(epoch).permutation(num_samples)
+        rng = permutation_rng(epoch)
+        order = rng.permutation(num_samples)
+        if lengths is not None:
+            order = _bucketed(order, lengths[client_ids], batch_size, -epoch * num_samples % batch_size, rng)
         here = epochs == epoch
         sequence[here] = client_ids[order[places[here]]]
     return list(sequence.reshape(local_steps, batch_size))
+
+
+def _bucketed(
+    order: np.ndarray, lengths: np.ndarray, batch_size: int, start: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Return an epoch's order in which the samples of each batch have similar lengths.
+
+    The shuffled samples are sorted within pools of many batches, so that it still changes from epoch to epoch who meets
+    whom, and the batches are shuffled. A pool is a quarter of the epoch, at most 50 batches, as transformers'
+    `LengthGroupedSampler` has it. Batches that straddle two epochs stay as they are.
+
+    Args:
+        order: places of the samples in `lengths`, shuffled.
+        lengths: tokens.
+        batch_size: B.
+        start: place of the epoch's first whole batch.
+        rng: shuffles the batches.
+    """
+    num_batches = max(0, len(order) - start) // batch_size
+    pool = max(1, min(50, num_batches // 4)) * batch_size
+    end = start + num_batches * batch_size
+    pools = [order[first : min(first + pool, end)] for first in range(start, end, pool)]
+    ordered = [of_pool[np.argsort(lengths[of_pool], kind="stable")] for of_pool in pools]
+    batches = np.concatenate([order[:0], *ordered]).reshape(num_batches, batch_size)[rng.permutation(num_batches)]
+    return np.concatenate([order[:start], batches.ravel(), order[end:]])
 
 
 def padded_length(lengths: np.ndarray, sample_ids: np.ndarray) -> int:

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from workloads.blocks import BlockShape, Linear, gradient_flow
+from workloads.blocks import BlockShape, GradientFlow, Linear, gradient_flow
 from workloads.ranks import LoraSpec
 from workloads.shapes import ModelShape
 
@@ -46,7 +46,9 @@ class Part:
         shape: the whole model.
         targets: the adapted linears of each block.
         blocks: which blocks, counted from 0.
-        ranks: of the adapters in these blocks, one per block.
+        ranks: rows of the adapters that are trained, one number per block.
+        held_ranks: rows that are computed with, dormant ones included, one number per block.
+        trains_a: whether both factors of the adapters are trained, or only B.
         has_embeddings, has_head: whether embeddings, or final norm and LM head, belong to it.
         has_input_gradient: whether its input carries a gradient; false below the embeddings, which are frozen.
     """
@@ -55,6 +57,8 @@ class Part:
     targets: tuple[Linear, ...]
     blocks: range
     ranks: tuple[int, ...]
+    held_ranks: tuple[int, ...]
+    trains_a: bool
     has_embeddings: bool
     has_head: bool
     has_input_gradient: bool
@@ -62,9 +66,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class BlockKind:
-    """What a block's cost depends on besides the batch: rank, attention window, gradient at its input."""
+    """What a block's cost depends on besides the batch: ranks, attention window, gradient at its input."""
 
     rank: int
+    held_rank: int
     window: int | None
     has_input_gradient: bool
 
@@ -76,6 +81,8 @@ def client_part(shape: ModelShape, lora: LoraSpec, cut: int) -> Part:
         targets=lora.targets,
         blocks=range(cut),
         ranks=lora.block_ranks(shape.num_blocks, cut)[:cut],
+        held_ranks=lora.held_ranks(shape.num_blocks, cut)[:cut],
+        trains_a=lora.trains_a,
         has_embeddings=True,
         has_head=cut == shape.num_blocks,
         has_input_gradient=False,
@@ -89,6 +96,8 @@ def server_part(shape: ModelShape, lora: LoraSpec, cut: int) -> Part:
         targets=lora.targets,
         blocks=range(cut, shape.num_blocks),
         ranks=lora.block_ranks(shape.num_blocks, cut)[cut:],
+        held_ranks=lora.held_ranks(shape.num_blocks, cut)[cut:],
+        trains_a=lora.trains_a,
         has_embeddings=False,
         has_head=True,
         has_input_gradient=True,
@@ -99,8 +108,8 @@ def block_kinds(part: Part) -> Mapping[BlockKind, int]:
     """Return how many blocks of each kind a part has; blocks of one kind cost the same."""
     kinds: Counter[BlockKind] = Counter()
     carries = part.has_input_gradient
-    for block, rank in zip(part.blocks, part.ranks, strict=True):
-        kinds[BlockKind(rank, part.shape.attention_windows[block], carries)] += 1
+    for block, rank, held_rank in zip(part.blocks, part.ranks, part.held_ranks, strict=True):
+        kinds[BlockKind(rank, held_rank, part.shape.attention_windows[block], carries)] += 1
         carries = True  # every block has adapters, so what leaves it carries a gradient
     return kinds
 
@@ -114,10 +123,17 @@ def forward_flops(part: Part, batch_size: int, length_tokens: int, kernel: Atten
     flops += 2 * tokens * part.shape.num_projection_weights if part.has_embeddings else 0
     for kind, num_blocks in block_kinds(part).items():
         # 2 P for x Wᵀ; LoRA computes A x (2 r d_in) and B of that (2 r d_out).
-        per_token = 2 * linears + 2 * kind.rank * widths
+        per_token = 2 * linears + 2 * kind.held_rank * widths
         attention = _attention_flops(part.shape.block, kind.window, length_tokens, kernel)
         flops += num_blocks * (tokens * per_token + batch_size * attention)
     return flops
+
+
+def recompute_flops(part: Part, batch_size: int, length_tokens: int, kernel: AttentionKernel) -> int:
+    """Return the FLOPs of computing the blocks again in the backward pass: what gradient checkpointing costs."""
+    tokens = batch_size * length_tokens
+    flops = forward_flops(part, batch_size, length_tokens, kernel) - _head_flops(part, tokens)
+    return flops - (2 * tokens * part.shape.num_projection_weights if part.has_embeddings else 0)
 
 
 def backward_flops(part: Part, batch_size: int, length_tokens: int, kernel: AttentionKernel) -> int:
@@ -131,7 +147,8 @@ def backward_flops(part: Part, batch_size: int, length_tokens: int, kernel: Atte
     for kind, num_blocks in block_kinds(part).items():
         flow = gradient_flow(part.shape.block, part.targets, block_input=kind.has_input_gradient)
         per_token = sum(
-            _linear_backward_flops(linear, kind.rank if linear in part.targets else 0, flow.at_input_of(linear.role))
+            _linear_backward_flops(linear, flow.at_input_of(linear.role))
+            + (_adapter_backward_flops(part, linear, kind, flow) if linear in part.targets else 0)
             for linear in part.shape.block.linears
         )
         # q kᵀ and weights v have two factors each: two products in backward for one in forward (2 x). Recomputing the
@@ -142,10 +159,21 @@ def backward_flops(part: Part, batch_size: int, length_tokens: int, kernel: Atte
     return flops
 
 
-def _linear_backward_flops(linear: Linear, rank: int, input_gradient: bool) -> int:
-    """Return FLOPs per token: gradients of A (r d_in), B (r d_out), A x (r d_out) and, if needed, x (P + r d_in)."""
-    adapter = 2 * rank * (linear.d_in + 2 * linear.d_out)
-    return adapter + (2 * linear.num_weights + 2 * rank * linear.d_in if input_gradient else 0)
+def _linear_backward_flops(linear: Linear, input_gradient: bool) -> int:
+    """Return FLOPs per token of a frozen linear: those of the gradient of its input, if anybody needs it."""
+    return 2 * linear.num_weights if input_gradient else 0
+
+
+def _adapter_backward_flops(part: Part, linear: Linear, kind: BlockKind, flow: GradientFlow) -> int:
+    """Return FLOPs per token: gradients of B (r d_out), A x (r d_out), A (r d_in) and, if needed, x (r d_in).
+
+    Rows that are held but not trained only pass the gradient on to x; so does all of A where it is not trained.
+    """
+    input_gradient = flow.at_input_of(linear.role)
+    trained_a = kind.rank if part.trains_a else 0
+    at_ax = kind.held_rank if input_gradient else trained_a
+    to_x = kind.held_rank if input_gradient else 0
+    return 2 * (linear.d_out * (kind.rank + at_ax) + linear.d_in * (trained_a + to_x))
 
 
 def _attention_flops(block: BlockShape, window: int | None, length_tokens: int, kernel: AttentionKernel) -> int:
@@ -188,13 +216,28 @@ def base_bytes(part: Part, dtype: str) -> int:
 
 
 def adapter_parameters(part: Part) -> int:
-    """Return the values of A (r x d_in) and B (d_out x r), over all adapted linears of the part."""
-    return sum(part.ranks) * _sum_of_widths(part.targets)
+    """Return the values that are trained of A (r x d_in) and B (d_out x r), over all adapted linears of the part."""
+    return sum(part.ranks) * _width_sent(part)
+
+
+def held_parameters(part: Part) -> int:
+    """Return the values of A and B that are in memory, dormant rows included."""
+    return sum(part.held_ranks) * _sum_of_widths(part.targets)
 
 
 def adapter_bytes(part: Part) -> int:
-    """Return the bytes of a part's adapters, in memory or on the wire: only the rows that the client trains."""
+    """Return the bytes of what is trained of a part's adapters: what a client hands in."""
     return ADAPTER_BYTES * adapter_parameters(part)
+
+
+def received_bytes(part: Part) -> int:
+    """Return the bytes of the adapters that a client gets: all rows that it holds; an A that nobody trains it has."""
+    return ADAPTER_BYTES * sum(part.held_ranks) * _width_sent(part)
+
+
+def _width_sent(part: Part) -> int:
+    """Return the values of one row over all adapted linears; without those of A where it stays as the seed made it."""
+    return _sum_of_widths(part.targets) if part.trains_a else sum(linear.d_out for linear in part.targets)
 
 
 def optimizer_bytes_touched(part: Part) -> int:

@@ -1,7 +1,8 @@
 """Put a base model on a device, ready for training."""
 
 import re
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 import transformers
@@ -9,7 +10,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from workloads.models import ModelFiles
 
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}  # that a user may ask for
+ALL_DTYPES = {**DTYPES, "float64": torch.float64}  # tests compare in it
 
 _DROPOUT = re.compile(r"dropout|pdrop")
 
@@ -36,33 +38,41 @@ def autocast(device: torch.device, dtype: str) -> AbstractContextManager[object]
     return nullcontext()
 
 
-def load_base(files: ModelFiles, *, device: torch.device, dtype: str, dropout: float) -> PreTrainedModel:
+def load_base(files: ModelFiles, *, device: torch.device, dtype: str, dropout: float | None) -> PreTrainedModel:
     """Return a base model in evaluation mode.
 
     Args:
         files: where it is; its weights are read from safetensors alone and no code of its own is run.
         device: where it goes.
-        dtype: of its weights, a key of `DTYPES`.
-        dropout: probability that replaces every dropout in it. Whole blocks are never dropped.
+        dtype: of its weights, a key of `ALL_DTYPES`.
+        dropout: probability that replaces every dropout in it, and then no block is ever dropped; None leaves its own.
     """
     config = AutoConfig.from_pretrained(files.folder, local_files_only=True, trust_remote_code=False)
-    for name, value in config.to_dict().items():
-        if isinstance(value, int | float) and _DROPOUT.search(name):
-            setattr(config, name, dropout)
-    if hasattr(config, "layerdrop"):
-        config.layerdrop = 0.0
-    shows_progress = transformers.logging.is_progress_bar_enabled()
-    transformers.logging.disable_progress_bar()
-    try:
+    if dropout is not None:
+        for name, value in config.to_dict().items():
+            if isinstance(value, int | float) and _DROPOUT.search(name):
+                setattr(config, name, dropout)
+        if hasattr(config, "layerdrop"):
+            config.layerdrop = 0.0
+    with without_progress_bars():
         model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
             files.folder,
             config=config,
-            dtype=DTYPES[dtype],
+            dtype=ALL_DTYPES[dtype],
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
         )
+    return model.to(device)
+
+
+@contextmanager
+def without_progress_bars() -> Iterator[None]:
+    """Keep transformers from drawing on the terminal."""
+    shows_progress = transformers.logging.is_progress_bar_enabled()
+    transformers.logging.disable_progress_bar()
+    try:
+        yield
     finally:
         if shows_progress:
             transformers.logging.enable_progress_bar()
-    return model.to(device)

@@ -7,23 +7,22 @@ alpha / R for every row.
 """
 
 import hashlib
-import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import torch
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import LoraLayer
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
+from workloads.export import PEFT_PREFIX
+from workloads.ranks import Dormant
+
 Adapter = dict[str, Tensor]
 
-_PEFT_PREFIX = "base_model.model."  # how PEFT's files name the base model
 _SLOT = "default"  # PEFT's name for the one adapter in a layer
 
 
@@ -36,6 +35,7 @@ class LoraModel:
 
     Attributes:
         shapes: for each parameter of the adapter, its shape at full rank; in the model's order.
+        dtype: of adapters: float32, also where the model is in bfloat16.
 
     Args:
         model: the base model; changed in place, its own weights frozen.
@@ -43,15 +43,25 @@ class LoraModel:
         rank: R.
         alpha: the scale is alpha / R.
         dropout: probability of dropout before A.
+        dormant: whether rows above a block's rank are left out, `excluded`, or computed with, `frozen`.
+        trains_a: whether A is among the parameters to train.
 
     Raises:
         TargetError: a target is not in the model, or a block has none.
     """
 
     def __init__(
-        self, model: PreTrainedModel, *, targets: Sequence[str], rank: int, alpha: float, dropout: float
+        self,
+        model: PreTrainedModel,
+        *,
+        targets: Sequence[str],
+        rank: int,
+        alpha: float,
+        dropout: float,
+        dormant: Dormant = "excluded",
+        trains_a: bool = True,
     ) -> None:
-        self._config = LoraConfig(
+        config = LoraConfig(
             r=rank,
             lora_alpha=alpha,
             lora_dropout=dropout,
@@ -60,16 +70,23 @@ class LoraModel:
             fan_in_fan_out=any(_is_target(name, targets) for name, m in model.named_modules() if isinstance(m, Conv1D)),
         )
         self._device = model.device
+        self.dtype = torch.promote_types(model.dtype, torch.float32)
+        self._scale = alpha / rank
+        self._dormant, self._trains_a = dormant, trains_a
         missing = [t for t in targets if not any(_is_target(name, [t]) for name, _ in model.named_modules())]
         if missing:
             raise TargetError(f"{type(model).__name__} has no modules named {', '.join(map(repr, missing))} to adapt")
-        inject_adapter_in_model(self._config, model, adapter_name=_SLOT, low_cpu_mem_usage=True)
+        inject_adapter_in_model(config, model, adapter_name=_SLOT, low_cpu_mem_usage=True)
         self._slots: dict[str, nn.Module] = {}
+        self._bases: dict[str, tuple[nn.Module, nn.Parameter]] = {}  # adapted layers, with the weights they came with
+        self._delta: Mapping[str, Tensor] = {}
         self.shapes: dict[str, tuple[int, ...]] = {}
         for name, layer in model.named_modules():
             if isinstance(layer, LoraLayer):
+                base = layer.get_base_layer()
+                self._bases[f"{PEFT_PREFIX}{name}"] = base, base.weight
                 for kind, holders in (("lora_A", layer.lora_A), ("lora_B", layer.lora_B)):
-                    key = f"{_PEFT_PREFIX}{name}.{kind}.weight"
+                    key = f"{PEFT_PREFIX}{name}.{kind}.weight"
                     self._slots[key] = holders[_SLOT]
                     self.shapes[key] = tuple(holders[_SLOT].weight.shape)
         adapted = {block_of(key) for key in self.shapes}
@@ -88,37 +105,45 @@ class LoraModel:
                 digest = hashlib.sha256(f"{seed} {key}".encode()).digest()
                 draws = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
                 nn.init.kaiming_uniform_(values, a=math.sqrt(5), generator=draws)
-            adapter[key] = values.to(self._device)
+            adapter[key] = values.to(self._device, self.dtype)
         return adapter
 
     def put(self, adapter: Mapping[str, Tensor], ranks: Sequence[int] | None = None) -> dict[str, nn.Parameter]:
-        """Let the model work with copies of an adapter's rows; return them as the parameters to train.
+        """Let the model work with copies of an adapter's rows; return those to train, as parameters.
 
         Args:
             adapter: at full rank.
-            ranks: rows to use in each block; None for all.
+            ranks: rows to train in each block; None for all.
         """
         parameters = {}
         for key, slot in self._slots.items():
-            values = adapter[key] if ranks is None else rows(adapter[key], key, ranks[block_of(key)])
-            parameters[key] = slot.weight = nn.Parameter(values.clone(memory_format=torch.contiguous_format))
+            rank = self.shapes[key][_rank_axis(key)] if ranks is None else ranks[block_of(key)]
+            held = adapter[key] if self._dormant == "frozen" else rows(adapter[key], key, rank)
+            is_trained = self._trains_a or not is_a(key)
+            weight = nn.Parameter(held.clone(memory_format=torch.contiguous_format), requires_grad=is_trained)
+            slot.weight = weight
+            if is_trained:
+                parameters[key] = _first_rows(weight, key, rank)
         return parameters
 
-    def export(self, adapter: Mapping[str, Tensor], folder: Path, base_model: str) -> None:
-        """Write an adapter as PEFT does: `PeftModel.from_pretrained(base, folder)` loads it.
+    def shift_base(self, delta: Mapping[str, Tensor]) -> None:
+        """Let the adapted layers work with their own weights plus scale · delta, summed in the adapters' dtype.
+
+        An empty delta brings their own weights back, to the bit: these are set aside and never written to. The sum is
+        made once for each delta and shared by all clients.
 
         Args:
-            adapter: at full rank.
-            folder: where adapter_config.json and adapter_model.safetensors go; made if need be.
-            base_model: what the configuration calls the base model.
+            delta: by the name of the layer (`layer_of`), [d_out, d_in]; never changed afterwards.
         """
-        folder.mkdir(parents=True, exist_ok=True)
-        settings = {**self._config.to_dict(), "base_model_name_or_path": base_model, "inference_mode": True}
-        # PEFT keeps names in sets, whose order changes from process to process.
-        text = json.dumps(settings, indent=2, sort_keys=True, default=sorted)
-        (folder / "adapter_config.json").write_text(text + "\n", encoding="utf-8")
-        values = {key: value.detach().cpu().contiguous() for key, value in adapter.items()}
-        save_file(values, folder / "adapter_model.safetensors", metadata={"format": "pt"})
+        if delta is self._delta or (not delta and not self._delta):
+            return
+        for name, (layer, own) in self._bases.items():
+            layer.weight = own
+            if name in delta:
+                added = delta[name].T if isinstance(layer, Conv1D) else delta[name]
+                summed = torch.add(own.detach().to(self.dtype), added, alpha=self._scale).to(own.dtype)
+                layer.weight = nn.Parameter(summed, requires_grad=False)
+        self._delta = delta
 
 
 def block_of(key: str) -> int:
@@ -129,9 +154,39 @@ def block_of(key: str) -> int:
     return int(match[1])
 
 
+def layer_of(key: str) -> str:
+    """Return the name of the adapted layer that a parameter of an adapter belongs to, as its keys begin."""
+    return re.sub(r"\.lora_[AB]\.weight$", "", key)
+
+
+def is_a(key: str) -> bool:
+    """Return whether a parameter of an adapter is an A, not a B."""
+    return ".lora_A." in key
+
+
+def slot_path(key: str) -> str:
+    """Return the path in the model of the module that holds a parameter of an adapter."""
+    return f"{key.removeprefix(PEFT_PREFIX).removesuffix('.weight')}.{_SLOT}"
+
+
+def b_of(key: str) -> str:
+    """Return the key of the B that goes with an A."""
+    return key.replace(".lora_A.", ".lora_B.")
+
+
 def rows(values: Tensor, key: str, end: int, start: int = 0) -> Tensor:
     """Return the rows start..end of one parameter, as a view: rows of an A, columns of a B."""
     return values.narrow(_rank_axis(key), start, end - start)
+
+
+def rank_of(values: Tensor, key: str) -> int:
+    """Return how many rows one parameter has."""
+    return values.shape[_rank_axis(key)]
+
+
+def dormant_rows(values: Tensor, key: str, rank: int) -> Tensor:
+    """Return the rows above a rank of one parameter, as a view."""
+    return rows(values, key, rank_of(values, key), start=rank)
 
 
 def trained_rows(values: Tensor, key: str, like: Tensor) -> Tensor:
@@ -140,14 +195,30 @@ def trained_rows(values: Tensor, key: str, like: Tensor) -> Tensor:
 
 
 def with_rows(values: Tensor, key: str, trained: Tensor) -> Tensor:
-    """Return a copy of a parameter at full rank whose first rows are those given."""
+    """Return a parameter at full rank whose first rows are those given: a copy, unless these are all."""
+    if trained.shape == values.shape:
+        return trained
     merged = values.clone()
     rows(merged, key, trained.shape[_rank_axis(key)]).copy_(trained)
     return merged
 
 
 def _rank_axis(key: str) -> int:
-    return 0 if ".lora_A." in key else 1
+    return 0 if is_a(key) else 1
+
+
+def _first_rows(weight: nn.Parameter, key: str, rank: int) -> nn.Parameter:
+    """Return the first rows as a parameter in the same memory, which takes over their gradient after each backward."""
+    if weight.shape[_rank_axis(key)] == rank:
+        return weight
+    first = nn.Parameter(rows(weight.detach(), key, rank))
+
+    def hand_over(whole: Tensor) -> None:
+        assert whole.grad is not None
+        first.grad, whole.grad = rows(whole.grad, key, rank), None
+
+    weight.register_post_accumulate_grad_hook(hand_over)  # type: ignore[no-untyped-call]
+    return first
 
 
 def _is_target(name: str, targets: Sequence[str]) -> bool:

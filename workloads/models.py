@@ -15,6 +15,8 @@ from typing import Any
 
 import platformdirs
 
+from workloads.fetchable import FETCHABLE
+
 SHIPPED_MODELS = Path(__file__).parent / "assets"
 FETCHED_MODELS = platformdirs.user_cache_path("splitft") / "models"
 
@@ -105,11 +107,16 @@ def model_names(search: Sequence[Path] = (SHIPPED_MODELS, FETCHED_MODELS)) -> tu
 
 
 def _unknown(name: str, search: Sequence[Path]) -> str:
+    if name in FETCHABLE:
+        size_mb = FETCHABLE[name].download_bytes / 1e6
+        return f"model {name!r} is not on this machine yet; `splitft models fetch {name}` gets it ({size_mb:.0f} MB)"
     known = model_names(search)
-    close = difflib.get_close_matches(name, known, n=1)
+    to_fetch = [other for other in FETCHABLE if other not in known]
+    close = difflib.get_close_matches(name, [*known, *to_fetch], n=1)
     hint = f"; did you mean {close[0]!r}?" if close else "."
+    fetched = f"`splitft models fetch` gets {', '.join(to_fetch)}. " if to_fetch else ""
     return (
-        f"unknown model {name!r}{hint} Known here: {', '.join(known) or 'none'}. "
+        f"unknown model {name!r}{hint} Known here: {', '.join(known) or 'none'}. {fetched}"
         "A folder with config.json, tokenizer.json and safetensors weights, or a Hub id (org/name), works too."
     )
 

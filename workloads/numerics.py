@@ -1,58 +1,85 @@
-"""What of this machine and this software can change a result, in one line."""
+"""What of this machine and this software can change a result, in one line; found without loading torch."""
 
 import hashlib
-import platform
+import re
 from importlib.metadata import version
 from pathlib import Path
 
-import torch
-
-from workloads.loading import pick_device
+from workloads import machine
+from workloads.executors import ExecutorName
 
 # Every module here that does arithmetic on weights, or decides which is done.
-MATHEMATICS = ("aggregate.py", "anatomy.py", "loading.py", "lora.py", "optimizer.py", "split.py", "trainer.py")
+MATHEMATICS = (
+    "aggregate.py",
+    "aggregators.py",
+    "agreement.py",
+    "anatomy.py",
+    "codec_bytes.py",
+    "codecs.py",
+    "engine.py",
+    "fused.py",
+    "gates.py",
+    "loading.py",
+    "lora.py",
+    "optimizer.py",
+    "products.py",
+    "rules.py",
+    "sequential.py",
+    "split.py",
+    "stacked.py",
+    "states.py",
+    "trainer.py",
+)
+
+SOURCES = Path(__file__).parent
 
 _LIBRARIES = ("torch", "transformers", "peft")
+_THREADS = re.compile(r"; (\d+) threads;")
 
 
-def numerics_id(device_name: str, dtype: str) -> str:
+def numerics_id(device_name: str, dtype: str, executor: ExecutorName = "sequential") -> str:
     """Return a name that two set-ups share only if the same task gives them the same bits.
 
     Args:
-        device_name: as `workloads.loading.pick_device` takes it.
+        device_name: `auto`, `cpu`, `cuda` or `cuda:1`.
         dtype: of the computation.
+        executor: how the clients of a round are trained (`workloads.executors.pick_executor`).
+
+    Raises:
+        ValueError: there is no such device here.
     """
-    device = pick_device(device_name)
+    device = machine.device_name(device_name)
     libraries = [f"{library} {version(library)}" for library in _LIBRARIES]
     return "; ".join(
         (
-            f"{device.type} {_device_name(device)}",
+            _device(device),
             dtype,
-            "executor sequential",
+            f"executor {executor}",
             "attention sdpa",
-            f"{torch.get_num_threads()} threads",
+            f"{machine.num_threads()} threads",
+            *machine.switches(),
+            *machine.torch_settings(),
             *libraries,
             f"source {source_digest()[:16]}",
         )
     )
 
 
-def source_digest(folder: Path = Path(__file__).parent) -> str:
-    """Return the sha256 in hex of the source files that do the mathematics."""
+def named_threads(numerics: str) -> int | None:
+    """Return how many threads a name of `numerics_id` says; None for another text."""
+    found = _THREADS.search(numerics)
+    return None if found is None else int(found[1])
+
+
+def source_digest(folder: Path | None = None) -> str:
+    """Return the sha256 in hex of the source files that do the mathematics; those of this package by default."""
+    folder = SOURCES if folder is None else folder
     return hashlib.sha256(b"".join((folder / name).read_bytes() for name in MATHEMATICS)).hexdigest()
 
 
-def _device_name(device: torch.device) -> str:
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{_processor()} {torch.backends.cpu.get_cpu_capability()}"
-
-
-def _processor() -> str:
-    """Return the processor's name; Python's own answer is empty on Linux."""
-    listing = Path("/proc/cpuinfo")
-    if listing.is_file():
-        for line in listing.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
+def _device(device: str) -> str:
+    if device != "cpu":
+        return f"cuda {machine.gpus()[int(device.partition(':')[2])]}"
+    capability = machine.cpu_capability()
+    words = [machine.processor(), *([] if capability is None else [capability])]
+    return f"cpu {' '.join(words)} {machine.instructions_digest()}"

@@ -104,10 +104,15 @@ def train_validation_split(ids: np.ndarray, frac: float, max_samples: int, rng: 
     """
     if not 0 <= frac < 1 or max_samples < 0:
         raise DataError(f"expected 0 <= frac < 1 and max_samples >= 0, got frac {frac} and max_samples {max_samples}")
-    wanted = max(1, round(frac * len(ids))) if frac > 0 else 0
-    num_validation = max(0, min(wanted, max_samples, len(ids) - 1))
+    num_validation = validation_size(len(ids), frac, max_samples)
     shuffled = rng.permutation(ids)
     return ValidationSplit(np.sort(shuffled[num_validation:]), np.sort(shuffled[:num_validation]))
+
+
+def validation_size(num_samples: int, frac: float, max_samples: int) -> int:
+    """Return how many of a client's samples are for validation; see `train_validation_split`."""
+    wanted = max(1, round(frac * num_samples)) if frac > 0 else 0
+    return max(0, min(wanted, max_samples, num_samples - 1))
 
 
 def _check(num_samples: int, num_clients: int, min_samples: int, *, alpha: float = 1.0, num_classes: int = 1) -> None:

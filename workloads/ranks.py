@@ -6,6 +6,7 @@ from typing import Literal, get_args
 from workloads.blocks import Linear
 
 CutRankSides = Literal["both", "client", "server", "none"]
+Dormant = Literal["excluded", "frozen"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -15,16 +16,25 @@ class LoraSpec:
     Attributes:
         targets: the linears of every block that have one (`shapes.lora_targets`).
         rank, cut_rank, cut_rank_sides: see `block_ranks`.
+        dormant: what becomes of rows that a client does not train: `excluded`, it does not have them, or `frozen`, it
+            computes with them.
+        trains_a: whether both factors are trained, or only B.
     """
 
     targets: tuple[Linear, ...]
     rank: int
     cut_rank: int
     cut_rank_sides: CutRankSides
+    dormant: Dormant = "excluded"
+    trains_a: bool = True
 
     def block_ranks(self, num_blocks: int, cut: int) -> tuple[int, ...]:
-        """Return the rank of every block of a model that is cut after block `cut`."""
+        """Return the rank that every block of a model is trained at that is cut after block `cut`."""
         return block_ranks(num_blocks, cut, self.rank, self.cut_rank, self.cut_rank_sides)
+
+    def held_ranks(self, num_blocks: int, cut: int) -> tuple[int, ...]:
+        """Return how many rows a client has in every block, dormant ones included."""
+        return (self.rank,) * num_blocks if self.dormant == "frozen" else self.block_ranks(num_blocks, cut)
 
 
 def block_ranks(num_blocks: int, cut: int, rank: int, cut_rank: int, sides: str) -> tuple[int, ...]:

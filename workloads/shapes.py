@@ -66,7 +66,7 @@ class ModelShape:
         if isinstance(config, Path):
             path = config / "config.json" if config.is_dir() else config
             try:
-                return cls.from_config(_read(path))
+                return cls.from_config(read_config(path))
             except ConfigError as error:
                 raise ConfigError(f"{path}: {error}") from None
         if config.get("model_type") == "gemma3":
@@ -156,7 +156,8 @@ def _hint(word: object, allowed: Mapping[str, object]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
-def _read(path: Path) -> Mapping[str, object]:
+def read_config(path: Path) -> Mapping[str, object]:
+    """Return the content of a config.json; a `ConfigError` does not repeat the path."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

@@ -88,7 +88,7 @@ class SplitModel:
             whole = self._model(input_ids=ids, use_cache=False).logits
             for cut in sorted({1, self.anatomy.num_blocks - 1}):
                 client, server = self.parts(cut)
-                if not torch.equal(server.logits(client.forward(ids).float()), whole):
+                if not torch.equal(server.logits(at_least_float32(client.forward(ids))), whole):
                     raise UnsupportedModelError(
                         f"{type(self._model).__name__} cannot be split: cut after block {cut}, "
                         "its parts do not give the output of the whole model"
@@ -144,6 +144,11 @@ class ServerPart:
         return Reply(loss=loss.detach(), gradients=received.grad)
 
 
+def at_least_float32(values: Tensor) -> Tensor:
+    """Return values as they leave a part: float32, or float64 where that is computed in."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
 def next_tokens(labels: Tensor, lengths: Tensor) -> Tensor:
     """Return what each position has to predict, int64 [B, T]; `IGNORED_LABEL` from each sample's last real token on.
 
@@ -165,7 +170,7 @@ def next_token_loss(logits: Tensor, targets: Tensor, *, reduction: Literal["mean
         reduction: `mean` or `sum`.
     """
     return nn.functional.cross_entropy(
-        logits.float().flatten(0, 1), targets.flatten(), ignore_index=IGNORED_LABEL, reduction=reduction
+        at_least_float32(logits).flatten(0, 1), targets.flatten(), ignore_index=IGNORED_LABEL, reduction=reduction
     )
 
 
@@ -180,13 +185,21 @@ class _Passage(nn.Module):
         super().__init__()
         self._returns_tuple = anatomy.blocks_return_tuples
         self.received: Tensor | None = None
-        for name, value in vars(block).items():
-            if not name.startswith("_") and not isinstance(value, Tensor | nn.Module):
-                setattr(self, name, value)
+        for name, value in plain_attributes(block).items():
+            setattr(self, name, value)
 
     def forward(self, hidden: Tensor, *_args: object, **_kwargs: object) -> Tensor | tuple[Tensor]:
         passed = hidden if self.received is None else self.received
         return (passed,) if self._returns_tuple else passed
+
+
+def plain_attributes(block: nn.Module) -> dict[str, object]:
+    """Return what a block has besides tensors and modules, which some models read of a block: its kind of attention."""
+    return {
+        name: value
+        for name, value in vars(block).items()
+        if not name.startswith("_") and not isinstance(value, Tensor | nn.Module)
+    }
 
 
 class _NoEmbedding(nn.Module):

@@ -14,8 +14,10 @@ from functools import cached_property
 from typing import Literal
 
 from workloads.batches import Batch
+from workloads.codec_bytes import FP32, Codec
+from workloads.ranks import Dormant
 
-LOSSLESS_CODECS = frozenset({"fp32"})
+LOSSLESS_CODECS = frozenset({FP32})
 RULES_WITH_AUXILIARY_HEAD = frozenset({"local-loss"})
 
 
@@ -63,6 +65,9 @@ class Recipe:
         activation_codec, gradient_codec: what is sent at the cut, up and down.
         learning_rule: the protocol's, such as `sfl-v1`.
         numerics: names all of the machine and the software that can change a result.
+        dormant: what becomes of rows that a client does not train: `excluded`, it does not have them, or `frozen`, it
+            computes with them.
+        trains_a: whether both factors are trained, or only B (FFA-LoRA, arXiv 2403.12313).
     """
 
     model_digest: str
@@ -74,10 +79,12 @@ class Recipe:
     adapter_seed: int
     optimizer: OptimizerSpec
     dropout: float
-    activation_codec: str
-    gradient_codec: str
+    activation_codec: Codec
+    gradient_codec: Codec
     learning_rule: str
     numerics: str
+    dormant: Dormant = "excluded"
+    trains_a: bool = True
 
 
 def cut_changes_result(recipe: Recipe) -> bool:
@@ -100,6 +107,11 @@ class Task:
     @property
     def content(self) -> Mapping[str, object]:
         """Return all that can change the result, as plain values."""
+        raise NotImplementedError
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Return the keys of the tasks whose states it starts from."""
         raise NotImplementedError
 
     @cached_property
@@ -130,6 +142,11 @@ class InitialTask(Task):
             "numerics": recipe.numerics,
         }
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Return none: it starts from the base model."""
+        return ()
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class TrainTask(Task):
@@ -139,10 +156,12 @@ class TrainTask(Task):
         adapter: key of the global adapter that it starts from.
         moments: key of this client's previous `TrainTask`, whose optimizer moments it goes on with; None to start
             afresh.
-        first_step: how many steps this client has taken before; its place in the learning-rate schedule.
+        first_step: how many steps this client has taken before; its place in the learning-rate schedule and in the
+            random numbers of codecs.
         batches: one for each local step, in order.
-        ranks: rank that each block is trained at, at most `recipe.rank`; higher rows take no part.
+        ranks: rank that each block is trained at, at most `recipe.rank`; higher rows are dormant.
         cut: how many blocks the client holds.
+        group: names the tasks that it is trained together with (`workloads.grouping`); None where it is trained alone.
     """
 
     recipe: Recipe
@@ -152,6 +171,7 @@ class TrainTask(Task):
     batches: tuple[Batch, ...]
     ranks: tuple[int, ...]
     cut: int
+    group: str | None = None
 
     def __post_init__(self) -> None:
         """Refuse moments that the recipe says are not kept."""
@@ -165,15 +185,25 @@ class TrainTask(Task):
         scheduled = self.recipe.optimizer.schedule != "constant"
         if not scheduled:
             recipe["optimizer"]["total_steps"] = None
+        if min(self.ranks) == self.recipe.rank:
+            recipe["dormant"] = None  # no row is
+        codecs = (self.recipe.activation_codec, self.recipe.gradient_codec)
+        counts_steps = scheduled or any(codec.is_stochastic for codec in codecs)  # their noise is the step's
         return {
             "recipe": recipe,
             "adapter": self.adapter,
             "moments": self.moments,
-            "first_step": self.first_step if scheduled else None,
+            "first_step": self.first_step if counts_steps else None,
             "batches": [batch.digest for batch in self.batches],
             "ranks": self.ranks,
             "cut": self.cut if cut_changes_result(self.recipe) else None,
+            "group": self.group,
         }
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Return the adapter and, where they go on, the moments."""
+        return (self.adapter,) if self.moments is None else (self.adapter, self.moments)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -185,6 +215,7 @@ class AggregateTask(Task):
         base: key of the global adapter that the clients started from.
         updates: keys of the clients' `TrainTask`s.
         weights: share of each update; they need not sum to 1.
+        restart_seed: of the adapter that follows, for a rule that starts a new one after each round; else None.
     """
 
     recipe: Recipe
@@ -192,11 +223,23 @@ class AggregateTask(Task):
     base: str
     updates: tuple[str, ...]
     weights: tuple[float, ...]
+    restart_seed: int | None = None
 
     @property
     def content(self) -> Mapping[str, object]:
         """Return the rule and its inputs; their keys already hold the recipe."""
-        return {"rule": self.rule, "base": self.base, "updates": self.updates, "weights": self.weights}
+        return {
+            "rule": self.rule,
+            "base": self.base,
+            "updates": self.updates,
+            "weights": self.weights,
+            "restart_seed": self.restart_seed,
+        }
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Return the adapter before the round and what the clients made of it."""
+        return (self.base, *self.updates)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -206,21 +249,36 @@ class EvalTask(Task):
     Attributes:
         adapter: key of the adapter: of an `InitialTask`, a `TrainTask` or an `AggregateTask`.
         batches: what to measure on.
+        start: for the adapter of a `TrainTask`, key of the global adapter that it was trained from, whose delta of the
+            base model it needs; None for a global adapter, which has its own.
+        cut: for the adapter of a `TrainTask`, that of the client, which measures as it trains: with the rows that it
+            has, and with what its codec leaves of the activations. None measures the whole model with all rows.
     """
 
     recipe: Recipe
     adapter: str
     batches: tuple[Batch, ...]
+    start: str | None = None
+    cut: int | None = None
 
     @property
     def content(self) -> Mapping[str, object]:
         """Return what the forward pass depends on beyond what the adapter's key already holds."""
+        is_lossy = self.cut is not None and self.recipe.activation_codec not in LOSSLESS_CODECS
         return {
             "adapter": self.adapter,
             "batches": [batch.digest for batch in self.batches],
+            "start": self.start,
+            "as_client": self.cut is not None,
+            "at_cut": [self.cut, asdict(self.recipe.activation_codec), self.recipe.adapter_seed] if is_lossy else None,
             "dtype": self.recipe.dtype,
             "alpha": self.recipe.alpha,
         }
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Return the adapter and, where that is not its own, the state with the base model's delta."""
+        return (self.adapter,) if self.start is None else (self.adapter, self.start)
 
 
 @dataclass(frozen=True, kw_only=True)

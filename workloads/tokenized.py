@@ -13,12 +13,12 @@ import numpy as np
 import tokenizers
 
 from workloads.array_cache import Arrays, arrays_digest, cached_arrays
+from workloads.lengths import MIN_TOKENS
 from workloads.texts import DataError, texts_digest
 
 Progress = Callable[[int, int], None]
 
 _TEXTS_PER_CALL = 1024  # large enough to keep the tokenizer's threads busy, small enough for a lively progress bar
-_MIN_TOKENS = 2  # one token leaves nothing to predict
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,8 +85,8 @@ def tokenize(
     Raises:
         DataError: if the tokenizer cannot be loaded, lacks the end-of-text token, or every text is too short.
     """
-    if max_length_tokens < _MIN_TOKENS:
-        raise DataError(f"max_length_tokens must be at least {_MIN_TOKENS}, got {max_length_tokens}")
+    if max_length_tokens < MIN_TOKENS:
+        raise DataError(f"max_length_tokens must be at least {MIN_TOKENS}, got {max_length_tokens}")
     key: dict[str, str | int | None] = {
         "texts": texts_digest(texts),
         "tokenizer": hashlib.sha256(_read_bytes(tokenizer_file)).hexdigest(),
@@ -103,7 +103,7 @@ def tokenize(
     arrays = cached_arrays(cache_dir, "tokens", key, encode)
     if not len(arrays["tokens"]):
         raise DataError(
-            f"each of the {len(texts)} texts has fewer than {_MIN_TOKENS} tokens: there is nothing to predict"
+            f"each of the {len(texts)} texts has fewer than {MIN_TOKENS} tokens: there is nothing to predict"
         )
     return _dataset(arrays, str(key["texts"]))
 
@@ -157,7 +157,7 @@ def _encode(
             if eos_token_id is not None and ids[-1:] != [eos_token_id]:
                 ids.append(eos_token_id)
             num_truncated += len(ids) > max_length_tokens
-            if len(ids) >= _MIN_TOKENS:
+            if len(ids) >= MIN_TOKENS:
                 samples.append(np.array(ids[:max_length_tokens], np.int32))
         if progress:
             progress(start + len(part), len(texts))

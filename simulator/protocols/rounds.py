@@ -1,7 +1,15 @@
 """What a synchronous protocol is asked for and what it answers: plans in, logs out."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
+
+Status = Literal["finished", "dropped", "late", "surplus"]
+"""How a client's round ended: it handed in; it went away or failed; it missed the deadline; enough others were first.
+
+Only what `finished` clients did counts: the work of all others is charged and discarded.
+"""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,12 +41,34 @@ class ClientPlan:
         cut: decoder blocks on the client.
         steps: one padded batch for each local step.
         validation: batches of the client's own validation part that its policy wants to see measured; mostly empty.
+        stacked: what aggregations have left to the base model since it last took part: rows for each block, or none.
+        leaves_s: when it goes, in simulated seconds of the run; its round is broken off then.
+        fails_frac: after which part of the time that the round would take it alone it fails; None: it does not.
     """
 
     client: int
     cut: int
     steps: tuple[PaddedBatch, ...]
     validation: tuple[PaddedBatch, ...] = ()
+    stacked: tuple[int, ...] = ()
+    leaves_s: float = math.inf
+    fails_frac: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Terms:
+    """When a round is over, unless everybody has handed in or dropped out before.
+
+    Attributes:
+        num_needed: as soon as so many have handed in; None: all.
+        deadline_s: so long after its start.
+    """
+
+    num_needed: int | None = None
+    deadline_s: float = math.inf
+
+
+FOR_EVERYBODY = Terms()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,9 +77,10 @@ class ClientLog:
 
     Attributes:
         plan: what it was asked to do.
-        start_s, end_s: from the start of its round to its last own span; waiting for others comes after.
+        start_s, end_s: from the start of its round to the end of its own work; waiting for others comes after.
         seconds, num_bytes: totals by span kind.
-        status: `finished`.
+        num_steps: local steps that it has completed.
+        status: whether it counts.
     """
 
     plan: ClientPlan
@@ -57,7 +88,8 @@ class ClientLog:
     end_s: float
     seconds: Mapping[str, float]
     num_bytes: Mapping[str, int]
-    status: str = "finished"
+    num_steps: int
+    status: Status
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -68,3 +100,8 @@ class RoundLog:
     start_s: float
     end_s: float
     clients: tuple[ClientLog, ...]
+
+    @property
+    def finished(self) -> tuple[ClientLog, ...]:
+        """Return those whose work counts."""
+        return tuple(c for c in self.clients if c.status == "finished")

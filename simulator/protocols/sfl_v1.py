@@ -4,9 +4,12 @@ Clients work in parallel. The main server holds a copy of its part for every cli
 averages the copies at the end of the round; the fed server averages what the clients upload.
 """
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 
-from simulator.protocols.rounds import ClientLog, ClientPlan, RoundLog
+import simpy
+
+from simulator.protocols.barrier import gather, round_log
+from simulator.protocols.rounds import FOR_EVERYBODY, ClientPlan, RoundLog, Terms
 from simulator.records import OUTSIDE_STEPS
 from simulator.world import Participant, Steps, World
 
@@ -25,8 +28,10 @@ STEP_KINDS = (
 def client_round(me: Participant, plan: ClientPlan) -> Steps:
     """Take one client through a round: fetch the adapter, train step by step with the server, hand the adapter in."""
     costs = me.world.costs
-    adapter = costs.round(plan.client, plan.cut)
+    adapter = costs.round(plan.client, plan.cut, plan.stacked)
     yield from me.download(("download_adapter", adapter.adapter_download_bytes))
+    if adapter.client_merge_s > 0:
+        yield from me.compute("client_merge", adapter.client_merge_s)
     for me.step, batch in enumerate(plan.steps, start=1):
         step = costs.step(plan.client, plan.cut, batch.num_samples, batch.length_tokens)
         yield from me.compute("client_forward", step.client_forward_s)
@@ -35,6 +40,7 @@ def client_round(me: Participant, plan: ClientPlan) -> Steps:
         yield from me.download(("download_gradients", step.gradient_bytes))
         yield from me.compute("client_backward", step.client_backward_s)
         yield from me.compute("client_optimizer", step.client_optimizer_s)
+        me.num_steps += 1
     me.step = OUTSIDE_STEPS
     for batch in plan.validation:
         check = costs.validation(plan.client, plan.cut, batch.num_samples, batch.length_tokens)
@@ -42,32 +48,28 @@ def client_round(me: Participant, plan: ClientPlan) -> Steps:
         yield from me.upload(("upload_validation", check.activation_bytes + check.label_bytes))
         yield from me.serve("server_validation", check.server_forward_s)
     yield from me.upload(("upload_adapter", adapter.adapter_upload_bytes))
-    me.handed_in_s = me.world.env.now
 
 
-def run_round(world: World, number: int, plans: Sequence[ClientPlan]) -> RoundLog:
+def run_round(world: World, number: int, plans: Sequence[ClientPlan], terms: Terms = FOR_EVERYBODY) -> RoundLog:
     """Run one round to its barrier on the clock and return its log.
 
-    Clients start together, in the order of `plans`; the server aggregates when the last one has handed in its adapter,
-    and everybody waits for that.
+    Clients start together, in the order of `plans`; when nobody is at work any more the server aggregates what has been
+    handed in, and everybody waits for that. Whoever has not handed in takes no part in it: its adapter and the server's
+    copy for it are discarded.
     """
     start_s = world.env.now
-    participants = [Participant(world=world, client=plan.client, round=number) for plan in plans]
-    world.env.run(world.env.process(_round(participants, plans)))
-    clients = tuple(
-        ClientLog(plan=plan, start_s=start_s, end_s=me.handed_in_s, seconds=me.seconds, num_bytes=me.num_bytes)
-        for me, plan in zip(participants, plans, strict=True)
-    )
-    return RoundLog(round=number, start_s=start_s, end_s=world.env.now, clients=clients)
+    participants = world.run(_round(world, number, plans, terms))
+    return round_log(number, start_s, world.env.now, participants, plans)
 
 
-def _round(participants: Sequence[Participant], plans: Sequence[ClientPlan]) -> Steps:
-    world = participants[0].world
-    yield world.env.all_of(
-        [world.env.process(client_round(me, plan)) for me, plan in zip(participants, plans, strict=True)]
-    )
-    last = max(participants, key=lambda me: me.handed_in_s)
-    handed_in = [(plan.client, plan.cut) for plan in plans]
-    yield from world.aggregate(last.round, world.costs.aggregate_s(handed_in), last.last_span)
+def _round(
+    world: World, number: int, plans: Sequence[ClientPlan], terms: Terms
+) -> Generator[simpy.Event, object, list[Participant]]:
+    participants = yield from gather(world, number, plans, client_round, terms)
+    handed_in = [(me.client, plan.cut) for me, plan in zip(participants, plans, strict=True) if me.status == "finished"]
+    if handed_in:
+        last = max(participants, key=lambda me: (me.ended_s, me.status == "finished"))
+        yield from world.aggregate(number, world.costs.aggregate_s(handed_in), last.last_span)
     for me in participants:
-        me.wait_until_now("round_wait")
+        me.wait_until_now()
+    return participants

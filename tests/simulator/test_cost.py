@@ -7,9 +7,11 @@ from hypothesis import strategies as st
 
 from devices.problems import InputError
 from devices.profiles import DeviceProfile
-from simulator.cost import Costs, ProfiledCosts, RoundCosts
+from simulator.cost import Costs, ProfiledCosts
+from simulator.exchange import RoundCosts
 from simulator.seconds import compute_s, memory_s
 from tests.simulator.device_profiles import device
+from workloads.codec_bytes import FP32
 from workloads.ranks import LoraSpec
 from workloads.shapes import ModelShape, lora_targets
 
@@ -51,8 +53,8 @@ def profiled(
         shape=SHAPE,
         lora=LORA,
         dtype="float32",
-        activation_codec="fp32",
-        gradient_codec="fp32",
+        activation_codec=FP32,
+        gradient_codec=FP32,
         device_table=table,
         device_index=np.array([0, 1] if index is None else index),
         server=server,

@@ -52,6 +52,25 @@ def test_a_server_shares_weights_and_keeps_adapters_for_every_client() -> None:
     assert alone.logits_bytes == 3 * 4 * 4 * 128 * 50_257
 
 
+def test_frozen_rows_take_memory_but_no_gradient_and_no_moments() -> None:
+    excluded, memory = model(), model()
+    frozen = replace(memory, lora=replace(memory.lora, dormant="frozen"))
+    # Cut 2: 8 rows of block 2 rest, 4,608 values each; A x of all four bytes a value and token is kept for 2 linears.
+    more = frozen.client(2).adapters_bytes - excluded.client(2).adapters_bytes
+    assert more == 4 * 4_608 * 8
+    assert frozen.client(2).activations_bytes - excluded.client(2).activations_bytes == 4 * 128 * 4 * 8 * 2
+    # On the server 8 rows of block 3 for each client, in each of which they are weights alone.
+    more = frozen.server([2, 2], slots=1).adapters_bytes - excluded.server([2, 2], slots=1).adapters_bytes
+    assert more == 2 * 4 * 4_608 * 8
+
+
+def test_where_b_alone_is_trained_a_has_no_gradient_and_no_moments() -> None:
+    memory = model()
+    of_b = replace(memory, lora=replace(memory.lora, trains_a=False))
+    # Of the 4,608 values of a row 2 · 768 are A's.
+    assert memory.client(2).adapters_bytes - of_b.client(2).adapters_bytes == 3 * 4 * 2 * 768 * (16 + 8)
+
+
 def test_every_slot_of_a_server_has_its_own_activations_and_logits() -> None:
     memory = model()
     one, two = memory.server([2, 3], slots=1), memory.server([2, 3], slots=2)

@@ -12,6 +12,16 @@ from hypothesis import strategies as st
 
 from devices.problems import InputError
 from devices.strict_yaml import parse_document, read_document
+from simulator.participation_section import (
+    AllSelection,
+    AlwaysOn,
+    BernoulliAvailability,
+    CatalogueAvailability,
+    DeadlineSelection,
+    OverCommitSelection,
+    RandomSelection,
+    TraceAvailability,
+)
 from simulator.scenario import (
     FOLDER,
     Scenario,
@@ -64,6 +74,8 @@ def test_every_key_but_fleet_has_the_default_that_the_design_gives(tmp_path: Pat
             "max_length_tokens": 128,
             "batch_size": 4,
             "local_steps": 4,
+            "length_bucketing": False,
+            "gradient_checkpointing": False,
             "optimizer": {
                 "kind": "adamw",
                 "learning_rate": 2e-3,
@@ -74,8 +86,15 @@ def test_every_key_but_fleet_has_the_default_that_the_design_gives(tmp_path: Pat
                 "state": "kept",
             },
             "dropout": 0.0,
-            "lora": {"rank": 16, "cut_rank": 8, "cut_rank_sides": "both", "alpha": 32.0, "targets": "attention"},
-            "codec": {"activations": "fp32", "gradients": "fp32"},
+            "lora": {
+                "rank": 16,
+                "cut_rank": 8,
+                "cut_rank_sides": "both",
+                "dormant": "excluded",
+                "alpha": 32.0,
+                "targets": "attention",
+            },
+            "codec": {"activations": {"kind": "fp32"}, "gradients": {"kind": "fp32"}},
             "partition": {
                 "kind": "length-dirichlet",
                 "alpha": 0.5,
@@ -86,7 +105,7 @@ def test_every_key_but_fleet_has_the_default_that_the_design_gives(tmp_path: Pat
             "validation": {"frac": 0.05, "max_samples": 8},
         },
         "fleet": {"clients": [{"device": "rpi5-8gb", "network": "lan-1gbe", "count": 1}]},
-        "server": {"device": "nvidia-a100-80gb-sxm", "network": "lan-10gbe", "slots": 1},
+        "server": {"device": "nvidia-a100-80gb-sxm", "network": "lan-10gbe", "slots": 1, "outages": []},
         "protocol": {"kind": "sfl-v1", "aggregator": "segment"},
         "policy": {
             "kind": "splitft",
@@ -98,10 +117,10 @@ def test_every_key_but_fleet_has_the_default_that_the_design_gives(tmp_path: Pat
             "max_move": 2,
             "smoothing": 0.5,
         },
-        "selection": {"kind": "all"},
-        "availability": {"kind": "always-on"},
+        "selection": {"kind": "all", "min_clients": 1},
+        "availability": {"kind": "catalogue", "start_h": 0.0},
         "evaluation": {"every": 1, "held_out_frac": 0.1, "max_samples": 256, "targets": {"perplexity": []}},
-        "execution": {"trainer": "torch", "device": "auto"},
+        "execution": {"trainer": "torch", "device": "auto", "executor": "auto", "memo": True, "spans": "steps"},
     }
 
 
@@ -159,6 +178,36 @@ def test_every_policy_has_complete_defaults_and_splitft_is_the_default_kind(
     tmp_path: Path, text: str, expected: object
 ) -> None:
     assert load(tmp_path, FLEET_YAML + text).policy == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("selection: {min_clients: 2}", AllSelection(min_clients=2)),
+        ("selection: {kind: random}", RandomSelection(fraction=None, count=None)),  # then it is a tenth
+        ("selection: {kind: over-commit}", OverCommitSelection(count=10, factor=1.3, deadline_s=None)),
+        ("selection: {kind: deadline}", DeadlineSelection(deadline_s=600.0, fraction=None, count=None)),
+    ],
+)
+def test_every_selection_has_complete_defaults_and_all_is_the_default_kind(
+    tmp_path: Path, text: str, expected: object
+) -> None:
+    assert load(tmp_path, FLEET_YAML + text).selection == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("availability: {id: diurnal-phone}", CatalogueAvailability(id="diurnal-phone", failure_frac=None)),
+        ("availability: {kind: always-on}", AlwaysOn(failure_frac=0.0)),
+        ("availability: {kind: bernoulli}", BernoulliAvailability(available_frac=0.8, failure_frac=0.0)),
+        ("availability: {kind: trace, file: a.csv}", TraceAvailability(file="a.csv", failure_frac=0.0)),
+    ],
+)
+def test_every_availability_has_complete_defaults_and_the_catalogues_is_the_default_kind(
+    tmp_path: Path, text: str, expected: object
+) -> None:
+    assert load(tmp_path, FLEET_YAML + text).availability == expected
 
 
 @pytest.mark.parametrize(
@@ -232,10 +281,47 @@ def test_a_scenario_cannot_be_changed() -> None:
         ),
         ("server: {slots: 0}", "mine.yaml:2: server.slots: expected a number of at least 1, got 0"),
         ("selection: all", "mine.yaml:2: selection: expected a mapping, got 'all'"),
+        (
+            "selection: {kind: randm}",
+            "mine.yaml:2: selection.kind: unknown kind 'randm'; allowed: all, random, over-commit, deadline; did you",
+        ),
+        (
+            "selection: {kind: random, fraction: 0.1, count: 3}",
+            "mine.yaml:2: selection.count: excludes 'fraction': keep one of the two, got 3",
+        ),
+        (
+            "selection: {kind: random, fraction: 0}",
+            "mine.yaml:2: selection.fraction: expected a number greater than 0, got 0",
+        ),
+        ("selection: {fraction: 0.1}", "mine.yaml:2: selection.fraction: unknown key; allowed: kind, min_clients"),
+        (
+            "selection: {kind: over-commit, factor: 0.9}",
+            "mine.yaml:2: selection.factor: expected a number of at least 1, got 0.9",
+        ),
+        (
+            "selection: {kind: deadline, deadline_s: 0}",
+            "mine.yaml:2: selection.deadline_s: expected a number greater than 0, got 0",
+        ),
+        ("selection: {min_clients: 0}", "mine.yaml:2: selection.min_clients: expected a number of at least 1, got 0"),
+        (
+            "availability: {kind: sometimes}",
+            "mine.yaml:2: availability.kind: unknown kind 'sometimes'; allowed: always-on, catalogue, bernoulli, trace",
+        ),
+        ("availability: {kind: trace}", "mine.yaml:2: availability.file: this key is required"),
+        (
+            "availability: {kind: bernoulli, available_frac: 0}",
+            "mine.yaml:2: availability.available_frac: expected a number greater than 0, got 0",
+        ),
+        ("availability: {failure_frac: 1}", "mine.yaml:2: availability.failure_frac: expected a number less than 1"),
+        ("availability: {start_h: 24}", "mine.yaml:2: availability.start_h: expected a number less than 24, got 24"),
+        (
+            "server: {outages: [{start_s: 5, end_s: 5}]}",
+            "mine.yaml:2: server.outages.0.end_s: must be later than start_s (5), got 5",
+        ),
         ("protocol: {kind: sfl-v2}", "mine.yaml:2: protocol.kind: expected 'sfl-v1', got 'sfl-v2'"),
         (
             "protocol: {aggregator: fed-avg}",
-            "mine.yaml:2: protocol.aggregator: expected 'segment' or 'fedavg', got 'fed-avg'; did you mean 'fedavg'?",
+            "mine.yaml:2: protocol.aggregator: expected 'segment', 'fedavg', 'hetlora', 'hetlora-per-block',",
         ),
         (
             "policy: {kind: fixt}",
@@ -274,7 +360,27 @@ def test_a_scenario_cannot_be_changed() -> None:
             "workload: {dtype: float16}",
             "mine.yaml:2: workload.dtype: can be timed (execution.trainer: cost-only) but not",
         ),
-        ("workload: {codec: {gradients: int8}}", "mine.yaml:2: workload.codec.gradients: expected 'fp32', got 'int8'"),
+        (
+            "workload: {codec: {gradients: int9}}",
+            "mine.yaml:2: workload.codec.gradients.kind: unknown kind 'int9'; allowed: fp32, bf16, fp16, int8, int4,",
+        ),
+        ("workload: {codec: {gradients: 8}}", "mine.yaml:2: workload.codec.gradients: expected the name of a codec or"),
+        (
+            "workload: {codec: {activations: int8, gradients: {kind: topk, frac: 0}}}",
+            "mine.yaml:2: workload.codec.gradients.frac: expected a number greater than 0, got 0",
+        ),
+        (
+            "workload: {codec: {activations: {kind: int8, frac: 0.1}}}",
+            "mine.yaml:2: workload.codec.activations.frac: unknown key; allowed: kind",
+        ),
+        (
+            "workload: {codec: {activations: topk, gradients: {kind: topk, frac: 0.2}}}",
+            "mine.yaml:2: workload.codec.gradients: must be as for activations, whose indices are used again;",
+        ),
+        (
+            "workload: {codec: {activations: topk, gradients: randtopk}}",
+            "mine.yaml:2: workload.codec.gradients: must be as for activations, whose indices are used again;",
+        ),
         (
             "workload: {partition: {kind: idd}}",
             "mine.yaml:2: workload.partition.kind: unknown kind 'idd'; allowed: length-dirichlet, iid, quantity-",
@@ -575,8 +681,8 @@ def test_the_template_shows_every_key_at_its_default(tmp_path: Path) -> None:
     scenario = Scenario.load(path)
     plain = to_mapping(scenario)
     assert scenario == Scenario.from_mapping({"name": "mine", "fleet": plain["fleet"]})
-    # The mixture is the other form of a fleet; folder and notes are no keys.
-    unwritten = {"fleet.mixture", "fleet.count", "folder", "notes"}
+    # The mixture is the other form of a fleet; where a scenario came from is no key.
+    unwritten = {"fleet.mixture", "fleet.count", "folder", "notes", "file", "overrides"}
     assert key_paths(read_document(path).data) == all_keys(scenario) - unwritten
 
 

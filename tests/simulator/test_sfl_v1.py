@@ -1,85 +1,8 @@
 """SplitFed V1 on the clock: event times of small rounds, derived by hand."""
 
-from types import SimpleNamespace
-
-import numpy as np
 import pytest
 
-from simulator.protocols.rounds import ClientPlan, PaddedBatch
-from simulator.protocols.sfl_v1 import run_round
-from simulator.recorder import RunWriter
-from simulator.world import ServerLinks, World
-
-MB = 1_000_000
-BATCH = PaddedBatch(num_samples=2, length_tokens=8, num_real_tokens=12)
-
-
-class HandCosts:
-    """Round numbers, so that event times can be added up in one's head; a client's forward time may differ."""
-
-    def __init__(self, forward_s=(1.0,), activation_bytes=2 * MB, label_bytes=0):
-        self.forward_s, self.activation_bytes, self.label_bytes = forward_s, activation_bytes, label_bytes
-
-    def step(self, client, cut, num_samples, length_tokens):
-        return SimpleNamespace(
-            client_forward_s=self.forward_s[client],
-            activation_bytes=self.activation_bytes,
-            label_bytes=self.label_bytes,
-            server_step_s=3.0,
-            gradient_bytes=1 * MB,
-            client_backward_s=2.0,
-            client_optimizer_s=0.5,
-        )
-
-    def validation(self, client, cut, num_samples, length_tokens):
-        return SimpleNamespace(
-            client_forward_s=1.0, activation_bytes=2 * MB, label_bytes=self.label_bytes, server_forward_s=1.5
-        )
-
-    def round(self, client, cut):
-        return SimpleNamespace(adapter_download_bytes=4 * MB, adapter_upload_bytes=3 * MB)
-
-    def aggregate_s(self, handed_in):
-        return 0.25 * len(handed_in)
-
-
-def play(
-    costs,
-    *,
-    num_clients=1,
-    num_steps=1,
-    uplink=1 * MB,
-    downlink=1 * MB,
-    server_uplink=1e12,
-    latency_s=0.0,
-    validate=False,
-):
-    """Run one round and return (log, spans); links are in bytes a second."""
-    fleet = SimpleNamespace(
-        uplink_bytes_per_s=np.full(num_clients, uplink),
-        downlink_bytes_per_s=np.full(num_clients, downlink),
-        latency_s=np.full(num_clients, latency_s),
-    )
-    writer = RunWriter(None, {})
-    world = World(
-        fleet=fleet,
-        server_links=ServerLinks(uplink_bytes_per_s=server_uplink, downlink_bytes_per_s=1e12, latency_s=0.0),
-        slots=1,
-        costs=costs,
-        spans=writer.spans,
-    )
-    plans = [
-        ClientPlan(client=k, cut=2, steps=(BATCH,) * num_steps, validation=(BATCH,) if validate else ())
-        for k in range(num_clients)
-    ]
-    log = run_round(world, 1, plans)
-    writer.spans.flush_round(1)
-    return log, writer.records().spans
-
-
-def ends(spans, client):
-    own = spans[spans.client == client]
-    return dict(zip(own.kind, own.end_s, strict=True))
+from tests.simulator.small_rounds import MB, HandCosts, ends, plan, play, times
 
 
 def test_one_client_goes_through_its_round_step_by_step():
@@ -105,6 +28,14 @@ def test_each_further_step_repeats_the_step_and_nothing_else():
     log, _ = play(HandCosts(), num_steps=3)
     assert log.end_s == pytest.approx(16.75 + 2 * 9.5, rel=1e-9)
     assert log.clients[0].seconds["server_step"] == pytest.approx(9, rel=1e-9)
+
+
+def test_a_client_merges_what_aggregation_left_to_the_base_model_before_it_computes():
+    # 1 s for each of two blocks, after 4 s of download
+    log, spans = play(HandCosts(), [plan(0, stacked=(16, 16))])
+    assert times(spans, 0)["client_merge"] == pytest.approx((4, 6), rel=1e-9)
+    assert log.end_s == pytest.approx(16.75 + 2, rel=1e-9)
+    assert spans[spans.kind == "client_merge"].actor.tolist() == ["client"]
 
 
 def test_latency_is_paid_once_by_each_message():

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -45,6 +46,28 @@ def one_thread() -> Iterator[None]:
 def lora_of(shape: ModelShape, targets: str) -> LoraSpec:
     names = [linear.name for linear in LONELY[targets](shape.block.linears)] if targets in LONELY else targets
     return LoraSpec(targets=lora_targets(shape, names), rank=5, cut_rank=3, cut_rank_sides="both")
+
+
+@pytest.mark.parametrize("family", ["gpt2", "gemma3_text"])
+@pytest.mark.parametrize("targets", ["attention", "all-linear", "value alone"])
+def test_saved_bytes_are_exact_with_frozen_rows_and_where_b_alone_is_trained(family: str, targets: str) -> None:
+    import torch
+
+    shape = ModelShape.from_config(CONFIGS[family])
+    lora = replace(lora_of(shape, targets), dormant="frozen", trains_a=False)
+    model = add_adapters(build(CONFIGS[family]), lora.targets, lora.held_ranks(shape.num_blocks, CUT))
+    for name, parameter in model.named_parameters():
+        if "lora_A" in name:
+            parameter.requires_grad_(False)
+    for dtype in ("float32", "bfloat16"):
+        set_base_dtype(model, getattr(torch, dtype))
+        for name, parameter in model.named_parameters():
+            if "lora_A" in name:
+                parameter.data = parameter.data.float()
+        client = activation_bytes(client_part(shape, lora, CUT), BATCH, 20, dtype)
+        server = activation_bytes(server_part(shape, lora, CUT), BATCH, 20, dtype)
+        assert client == saved_by_client(model, 20)
+        assert server == saved_by_server(model, 20, getattr(torch, dtype))
 
 
 def saved_by_client(model: Any, length_tokens: int) -> int:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,9 +20,11 @@ from workloads.counts import (
     base_parameters,
     client_part,
     forward_flops,
+    held_parameters,
     label_bytes,
     logits_bytes,
     optimizer_bytes_touched,
+    received_bytes,
     server_part,
 )
 from workloads.ranks import CutRankSides, LoraSpec
@@ -44,6 +47,8 @@ def one_block(*, input_gradient: bool, targets: str = "attention") -> Part:
         targets=lora_targets(GPT2, targets),
         blocks=range(1),
         ranks=(16,),
+        held_ranks=(16,),
+        trains_a=True,
         has_embeddings=False,
         has_head=False,
         has_input_gradient=input_gradient,
@@ -122,6 +127,39 @@ def test_the_server_pays_for_the_head_in_both_directions() -> None:
     headless = replace(part, has_head=False)
     for count in (forward_flops, backward_flops):
         assert count(part, 2, 8, PLAIN_ATTENTION) - count(headless, 2, 8, PLAIN_ATTENTION) == 2 * 16 * D * VOCAB
+
+
+@pytest.mark.parametrize("input_gradient", [True, False])
+def test_frozen_rows_are_computed_with_and_pass_gradients_on_but_have_none(input_gradient: bool) -> None:
+    whole = one_block(input_gradient=input_gradient)
+    frozen, excluded = replace(whole, ranks=(6,)), replace(whole, ranks=(6,), held_ranks=(6,))
+    assert forward_flops(frozen, 1, 1, PLAIN_ATTENTION) == forward_flops(whole, 1, 1, PLAIN_ATTENTION)
+    extra = backward_flops(frozen, 1, 1, PLAIN_ATTENTION) - backward_flops(excluded, 1, 1, PLAIN_ATTENTION)
+    # 10 rows: from B's side to A x and on to x, 2 (d_out + d_in) each; c_attn only where its input carries a gradient.
+    assert extra == 2 * 10 * ((768 + 768) + (2304 + 768 if input_gradient else 0))
+    saved = backward_flops(whole, 1, 1, PLAIN_ATTENTION) - backward_flops(frozen, 1, 1, PLAIN_ATTENTION)
+    # They have no gradients of A and B themselves; below the lowest adapter nothing passes through them either.
+    assert saved == 2 * 10 * (768 + 768 + 768 + 2304 + (0 if input_gradient else 2304))
+
+
+@pytest.mark.parametrize("input_gradient", [True, False])
+def test_an_a_that_is_not_trained_has_no_gradient(input_gradient: bool) -> None:
+    whole = one_block(input_gradient=input_gradient)
+    of_b = replace(whole, trains_a=False)
+    saved = backward_flops(whole, 1, 1, PLAIN_ATTENTION) - backward_flops(of_b, 1, 1, PLAIN_ATTENTION)
+    # A's gradient 2 r d_in of both linears; without a gradient at its input c_attn needs none at A x either.
+    assert saved == 2 * 16 * (768 + 768 + (0 if input_gradient else 2304))
+    assert optimizer_bytes_touched(of_b) == 28 * 16 * (2304 + 768)
+
+
+def test_what_travels_of_adapters_is_what_is_trained_up_and_what_is_held_down() -> None:
+    frozen, of_b = (replace(lora(), **changes) for changes in ({"dormant": "frozen"}, {"trains_a": False}))
+    part = client_part(GPT2, frozen, 2)
+    assert (adapter_bytes(part), received_bytes(part)) == (4 * 4608 * (16 + 8), 4 * 4608 * (16 + 16))
+    assert held_parameters(part) == 4608 * (16 + 16)
+    part = client_part(GPT2, of_b, 2)  # of 4,608 values of a row 2,304 + 768 are B's
+    assert adapter_bytes(part) == received_bytes(part) == 4 * 3072 * (16 + 8)
+    assert held_parameters(part) == 4608 * (16 + 8)
 
 
 def test_gpt2_with_rank_16_on_attention_has_884736_adapter_values() -> None:

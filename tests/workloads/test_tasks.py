@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from workloads.batches import Batch
+from workloads.codec_bytes import FP32, Codec
 from workloads.tasks import (
     AggregateTask,
     EvalTask,
@@ -41,8 +42,8 @@ RECIPE = Recipe(
     adapter_seed=0,
     optimizer=OPTIMIZER,
     dropout=0.0,
-    activation_codec="fp32",
-    gradient_codec="fp32",
+    activation_codec=FP32,
+    gradient_codec=FP32,
     learning_rule="sfl-v1",
     numerics="cpu",
 )
@@ -77,10 +78,12 @@ OTHER_RECIPES: list[dict[str, Any]] = [
     {"alpha": 16},
     {"adapter_seed": 1},
     {"dropout": 0.1},
-    {"activation_codec": "int8"},
-    {"gradient_codec": "int8"},
+    {"activation_codec": Codec(kind="int8")},
+    {"gradient_codec": Codec(kind="int8")},
     {"learning_rule": "local-loss"},
     {"numerics": "cuda"},
+    {"dormant": "frozen"},
+    {"trains_a": False},
     *({"optimizer": dataclasses.replace(OPTIMIZER, **change)} for change in OTHER_OPTIMIZERS),
 ]
 
@@ -125,8 +128,8 @@ def test_the_cut_stays_out_of_the_key_where_it_changes_nothing() -> None:
 
 
 CUT_MATTERS = [
-    {"activation_codec": "int8"},
-    {"gradient_codec": "topk"},
+    {"activation_codec": Codec(kind="int8")},
+    {"gradient_codec": Codec(kind="topk", frac=0.1)},
     {"dropout": 0.1},
     {"learning_rule": "local-loss"},
     {"optimizer": dataclasses.replace(OPTIMIZER, max_grad_norm=1.0)},
@@ -151,6 +154,20 @@ def test_a_constant_schedule_has_no_place_in_it_and_no_length() -> None:
     assert with_recipe(constant, optimizer=longer).key == constant.key
 
 
+@pytest.mark.parametrize("codec", ["activation_codec", "gradient_codec"])
+def test_the_place_among_the_steps_matters_where_codecs_draw_at_random(codec: str) -> None:
+    constant = with_recipe(TRAIN, optimizer=dataclasses.replace(OPTIMIZER, schedule="constant"))
+    drawing = with_recipe(constant, **{codec: Codec(kind="int4")})
+    assert dataclasses.replace(drawing, first_step=99).key != drawing.key
+    rounding = with_recipe(constant, **{codec: Codec(kind="int8")})
+    assert dataclasses.replace(rounding, first_step=99).key == rounding.key
+
+
+def test_what_becomes_of_dormant_rows_does_not_matter_where_there_are_none() -> None:
+    full = dataclasses.replace(TRAIN, ranks=(16, 16))
+    assert with_recipe(full, dormant="frozen").key == full.key
+
+
 def test_the_order_of_targets_and_the_type_of_a_number_do_not_matter() -> None:
     assert with_recipe(TRAIN, targets=("v_proj", "q_proj"), alpha=32.0).key == TRAIN.key
 
@@ -169,6 +186,24 @@ def test_measuring_depends_on_the_forward_pass_alone(change: dict[str, Any]) -> 
     assert (other.key != EVAL.key) == bool({"dtype", "alpha"} & change.keys())
 
 
+def test_a_clients_own_measurement_depends_on_cut_and_codec_only_where_something_is_lost() -> None:
+    own = dataclasses.replace(EVAL, cut=1)
+    assert own.key != EVAL.key  # it has only its own rows
+    assert dataclasses.replace(own, cut=2).key == own.key
+    lossy = dataclasses.replace(own, recipe=dataclasses.replace(RECIPE, activation_codec=Codec(kind="int8")))
+    assert lossy.key != own.key
+    assert dataclasses.replace(lossy, cut=2).key != lossy.key
+    gradients = dataclasses.replace(own, recipe=dataclasses.replace(RECIPE, gradient_codec=Codec(kind="int8")))
+    assert gradients.key == own.key  # none are sent
+
+
+def test_measuring_needs_the_adapter_and_where_that_is_elsewhere_the_base_models_delta() -> None:
+    assert EVAL.inputs == ("a",)
+    on_delta = dataclasses.replace(EVAL, start="s")
+    assert on_delta.inputs == ("a", "s")
+    assert on_delta.key != EVAL.key
+
+
 def test_measuring_depends_on_adapter_and_batches() -> None:
     assert dataclasses.replace(EVAL, adapter="other").key != EVAL.key
     assert dataclasses.replace(EVAL, batches=(batch(9),)).key != EVAL.key
@@ -176,7 +211,13 @@ def test_measuring_depends_on_adapter_and_batches() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"rule": "fedavg"}, {"base": "c"}, {"updates": ("v", "u")}, {"weights": (0.75, 0.25)}],
+    [
+        {"rule": "fedavg"},
+        {"base": "c"},
+        {"updates": ("v", "u")},
+        {"weights": (0.75, 0.25)},
+        {"restart_seed": 1},
+    ],
     ids=name_of,
 )
 def test_aggregating_depends_on_rule_inputs_and_weights(change: dict[str, Any]) -> None:

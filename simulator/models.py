@@ -1,0 +1,194 @@
+"""The models of a scenario: the one that learns, and the one that the clock charges for."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from devices.problems import InputError, Problem
+from simulator.scenario import Scenario
+from workloads.aggregators import TRAIN_B_ALONE
+from workloads.config_json import ConfigError
+from workloads.data import DataError
+from workloads.fetchable import FETCHABLE
+from workloads.known_shapes import KnownShape, is_shape, resolve_shape
+from workloads.models import ModelError, ModelFiles, model_names, resolve_model
+from workloads.pricing import priced_cut
+from workloads.ranks import LoraSpec
+from workloads.shapes import ModelShape, lora_targets
+
+
+@dataclass(frozen=True, kw_only=True)
+class PricedModel:
+    """A model that is charged for.
+
+    Attributes:
+        name: what the user called it.
+        digest: sha256 of its config.json's values.
+        shape: its sizes.
+        lora: the adapters that it would have.
+    """
+
+    name: str
+    digest: str
+    shape: ModelShape
+    lora: LoraSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Models:
+    """Which models a run is about.
+
+    Attributes:
+        model: the base model's files; its shape alone where nothing is learned and it has no weights here.
+        shape: its sizes.
+        lora: the adapters.
+        priced_as: the model that the clock charges for, where it is another one.
+    """
+
+    model: ModelFiles | KnownShape
+    shape: ModelShape
+    lora: LoraSpec
+    priced_as: PricedModel | None
+
+    @property
+    def charged_shape(self) -> ModelShape:
+        """Return the sizes of the model that the clock charges for."""
+        return self.priced_as.shape if self.priced_as else self.shape
+
+    @property
+    def charged_lora(self) -> LoraSpec:
+        """Return the adapters of the model that the clock charges for."""
+        return self.priced_as.lora if self.priced_as else self.lora
+
+    @property
+    def content(self) -> dict[str, str | None]:
+        """Return what identifies the models."""
+        if isinstance(self.model, KnownShape):
+            identity = {"model": self.model.digest, "model_revision": None}
+        else:
+            identity = {"model": self.model.model_digest, "model_revision": self.model.revision}
+        return {**identity, **({"priced_as": self.priced_as.digest} if self.priced_as else {})}
+
+    def priced_cut(self, cut: int) -> int:
+        """Return the cut of the model that the clock charges for, for a cut of the one that learns."""
+        return priced_cut(cut, self.shape.num_blocks, self.charged_shape.num_blocks)
+
+
+def models(scenario: Scenario) -> Models:
+    """Return the models of a scenario.
+
+    Raises:
+        InputError: a model cannot be found, or cannot be used as the scenario says.
+    """
+    workload = scenario.workload
+    with blamed_on("workload.model", workload.model):
+        model = _model(scenario)
+        shape = ModelShape.from_config(model.config)
+    lora = _lora(scenario, shape)
+    problems = [*_problems(scenario, "workload.model", model.name, shape, lora), *_cut_problems(scenario, model, shape)]
+    priced_as = None
+    if workload.priced_as is not None:
+        with blamed_on("workload.priced_as", workload.priced_as):
+            known = _priced_shape(beside(scenario, workload.priced_as))
+            priced_shape = ModelShape.from_config(known.config)
+        priced_lora = _lora(scenario, priced_shape, f"priced_as {known.name}: ")
+        problems += _problems(scenario, "workload.priced_as", known.name, priced_shape, priced_lora)
+        priced_as = PricedModel(name=known.name, digest=known.digest, shape=priced_shape, lora=priced_lora)
+    if problems:
+        raise InputError(*problems)
+    return Models(model=model, shape=shape, lora=lora, priced_as=priced_as)
+
+
+def beside(scenario: Scenario, name: str) -> str:
+    """Return a file or folder that the scenario names relative to itself as one that can be found from anywhere."""
+    if scenario.folder is not None and (scenario.folder / name).exists():
+        return str(scenario.folder / name)
+    return name
+
+
+@contextmanager
+def blamed_on(key: str, value: object) -> Iterator[None]:
+    """Turn what the workload's modules complain about into a problem of a scenario's key."""
+    try:
+        yield
+    except (ConfigError, DataError, ModelError, ValueError) as error:
+        raise InputError(Problem(str(error), key=key, value=value)) from None
+
+
+def _model(scenario: Scenario) -> ModelFiles | KnownShape:
+    name, trains = beside(scenario, scenario.workload.model), scenario.execution.trainer == "torch"
+    is_bare = "/" not in name and not Path(name).is_dir()
+    shape_will_do = name not in model_names() and (is_shape(name) or (is_bare and not trains))
+    if not shape_will_do or (trains and name in FETCHABLE):
+        return resolve_model(name)
+    if trains:
+        raise ModelError(
+            f"model {name!r} is known by its shape alone: without weights it can be timed (execution.trainer: "
+            f"cost-only) or charged for (workload.priced_as), but not trained. To train, name one of "
+            f"{', '.join(model_names())}, the folder of a Hugging Face model, or a Hub id (org/name)"
+        )
+    return resolve_shape(name, others=model_names())
+
+
+def _priced_shape(name: str) -> KnownShape:
+    if name in model_names():
+        return KnownShape(name=name, config=resolve_model(name).config)
+    return resolve_shape(name, others=model_names())
+
+
+def _lora(scenario: Scenario, shape: ModelShape, prefix: str = "") -> LoraSpec:
+    section = scenario.workload.lora
+    try:
+        targets = lora_targets(shape, section.targets)
+    except ValueError as error:
+        raise InputError(Problem(f"{prefix}{error}", key="workload.lora.targets", value=section.targets)) from None
+    return LoraSpec(
+        targets=targets,
+        rank=section.rank,
+        cut_rank=section.cut_rank,
+        cut_rank_sides=section.cut_rank_sides,
+        dormant=section.dormant,
+        trains_a=scenario.protocol.aggregator not in TRAIN_B_ALONE,
+    )
+
+
+def _problems(scenario: Scenario, key: str, name: str, shape: ModelShape, lora: LoraSpec) -> list[Problem]:
+    """Return what a model cannot do that the scenario asks of it."""
+    longest, rank = scenario.workload.max_length_tokens, scenario.workload.lora.rank
+    rules = [
+        (
+            longest > shape.max_positions,
+            "workload.max_length_tokens",
+            longest,
+            f"{name} takes at most {shape.max_positions} tokens",
+        ),
+        (
+            rank > min(min(linear.d_in, linear.d_out) for linear in lora.targets),
+            "workload.lora.rank",
+            rank,
+            f"exceeds the width of an adapted layer of {name}",
+        ),
+        (shape.num_blocks < 2, key, name, "has a single block: there is nothing to split"),
+    ]
+    return [Problem(message, key=place, value=value) for broken, place, value, message in rules if broken]
+
+
+def _cut_problems(scenario: Scenario, model: ModelFiles | KnownShape, shape: ModelShape) -> list[Problem]:
+    deepest = shape.num_blocks - 1
+    message = f"{model.name} has {shape.num_blocks} blocks: a cut is from 1 to {deepest}"
+    return [Problem(message, key=key, value=cut) for key, cut in _stated_cuts(scenario) if cut > deepest]
+
+
+def _stated_cuts(scenario: Scenario) -> list[tuple[str, int]]:
+    """Return every cut that the scenario names, with its key."""
+    policy = scenario.policy
+    match policy.kind:
+        case "fixed":
+            return [("policy.cut", policy.cut)]
+        case "per-device":
+            named = [(f"policy.cuts.{device}", cut) for device, cut in policy.cuts.items()]
+            return [("policy.default", policy.default), *named]
+        case _:
+            bounds = [("policy.initial_cut", policy.initial_cut), ("policy.min_cut", policy.min_cut)]
+            return [*bounds, *([] if policy.max_cut is None else [("policy.max_cut", policy.max_cut)])]

@@ -1,0 +1,100 @@
+"""What a settled round shows: to the policy that decides on cuts, and to the records."""
+
+from collections.abc import Mapping
+
+from simulator.policies.observation import Observation
+from simulator.protocols.rounds import ClientLog, RoundLog
+from simulator.protocols.sfl_v1 import STEP_KINDS
+from simulator.records import ClientRow, RoundRow
+from simulator.setting import Setting
+from workloads.tasks import EvalResult, TrainResult
+
+
+def first_observation(setting: Setting, client: int) -> Observation:
+    """Return what is known of a client before its first round."""
+    return Observation(
+        client=client,
+        device=setting.fleet.device(client).id,
+        cut=None,
+        min_cut=setting.min_cut,
+        max_cut=setting.max_cut(client),
+        busy_s=None,
+        client_block_s=None,
+        server_block_s=None,
+        performance=None,
+    )
+
+
+def observations(setting: Setting, log: RoundLog, validated: Mapping[int, EvalResult]) -> list[Observation]:
+    """Turn a round's log into what the server could have measured of those who finished."""
+    tokens = [sum(batch.num_padded_tokens for batch in c.plan.steps) / len(c.plan.steps) for c in log.finished]
+    mean_tokens = sum(tokens) / len(tokens) if tokens else 0.0
+    return [
+        _observation(setting, c, mean_tokens / own, validated.get(c.plan.client))
+        for c, own in zip(log.finished, tokens, strict=True)
+    ]
+
+
+def client_row(
+    setting: Setting,
+    number: int,
+    c: ClientLog,
+    reason: str,
+    *,
+    trained: Mapping[int, TrainResult],
+    validated: Mapping[int, EvalResult],
+) -> ClientRow:
+    """Return the record of one client in a round; `reason` says why it had its cut."""
+    client = c.plan.client
+    result, check = trained.get(client), validated.get(client)
+    return ClientRow(
+        round=number,
+        client=client,
+        device=setting.fleet.device(client).id,
+        network=setting.fleet.network(client).id,
+        cut=c.plan.cut,
+        priced_cut=setting.models.priced_cut(c.plan.cut),
+        max_cut=setting.max_cut(client),
+        cut_reason=reason,
+        num_steps=c.num_steps,
+        num_tokens=sum(batch.num_real_tokens for batch in c.plan.steps[: c.num_steps]),
+        train_loss=None if result is None else sum(result.losses) / len(result.losses),
+        val_loss=None if check is None else check.loss,
+        start_s=c.start_s,
+        end_s=c.end_s,
+        status=c.status,
+    )
+
+
+def round_row(log: RoundLog) -> RoundRow:
+    """Return the record of a round."""
+    return RoundRow(
+        round=log.round,
+        start_s=log.start_s,
+        end_s=log.end_s,
+        num_clients=len(log.clients),
+        up_bytes=sum(_sent_bytes(c, "upload") for c in log.clients),
+        down_bytes=sum(_sent_bytes(c, "download") for c in log.clients),
+        energy_j=None,
+    )
+
+
+def _observation(setting: Setting, c: ClientLog, scale: float, validated: EvalResult | None) -> Observation:
+    client, cut = c.plan.client, c.plan.cut
+    per_step = scale / len(c.plan.steps)
+    on_client_s = c.seconds["client_forward"] + c.seconds["client_backward"]
+    return Observation(
+        client=client,
+        device=setting.fleet.device(client).id,
+        cut=cut,
+        min_cut=setting.min_cut,
+        max_cut=setting.max_cut(client),
+        busy_s=sum(c.seconds[kind] for kind in STEP_KINDS) * per_step,
+        client_block_s=on_client_s * per_step / cut,
+        server_block_s=c.seconds["server_step"] * per_step / (setting.shape.num_blocks - cut),
+        performance=None if validated is None else validated.token_accuracy,
+    )
+
+
+def _sent_bytes(c: ClientLog, direction: str) -> int:
+    return sum(num_bytes for kind, num_bytes in c.num_bytes.items() if kind.startswith(direction))

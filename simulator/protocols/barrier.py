@@ -1,0 +1,146 @@
+"""The barrier at the end of a round: whom it waits for, and who is stopped before.
+
+A round ends when nobody is at work for it any more. Whoever goes away, fails, misses the deadline or is not needed is
+stopped: this is the one place that decides so, and `Participant.stop` the one that acts on it.
+
+Ties: what ends at the very moment of a deadline or of a departure has ended in time. Of adapters that arrive at the
+moment at which enough are there, those count whose clients come first in the order of events.
+"""
+
+import math
+from collections.abc import Callable, Generator, Sequence
+from functools import partial
+from heapq import heappush
+from typing import Final
+
+import simpy
+
+from simulator.alone import ClientRound, path_s
+from simulator.protocols.rounds import ClientLog, ClientPlan, RoundLog, Status, Terms
+from simulator.world import Participant, World
+
+LATE: Final = 2  # an event of this priority comes after all others of its time: SimPy's own are 0 and 1
+
+
+def gather(
+    world: World, number: int, plans: Sequence[ClientPlan], client_round: ClientRound, terms: Terms
+) -> Generator[simpy.Event, object, list[Participant]]:
+    """Take clients through their rounds, all from now on, and return them when nobody is at work any more.
+
+    Args:
+        world: where.
+        number: of the round.
+        plans: what they do, in the order in which they start.
+        client_round: how.
+        terms: when those who are still at work are stopped.
+    """
+    participants = [Participant(world=world, client=plan.client, round=number) for plan in plans]
+    barrier = Barrier(world.env, participants, terms.num_needed)
+    barrier.stop_leavers([_leaves_s(world, plan, client_round) for plan in plans])
+    if terms.deadline_s < math.inf:
+        barrier.stop_all_at(world.env.now + terms.deadline_s, "late")
+    for me, plan in zip(participants, plans, strict=True):
+        barrier.wait_for(me, me.begin(client_round(me, plan)))
+    yield barrier.opened
+    return participants
+
+
+def round_log(
+    number: int, start_s: float, end_s: float, participants: Sequence[Participant], plans: Sequence[ClientPlan]
+) -> RoundLog:
+    """Return what a round came to."""
+    clients = []
+    for me, plan in zip(participants, plans, strict=True):
+        assert me.status is not None  # nobody is at work any more
+        clients.append(
+            ClientLog(
+                plan=plan,
+                start_s=start_s,
+                end_s=me.ended_s,
+                seconds=me.seconds,
+                num_bytes=me.num_bytes,
+                num_steps=me.num_steps,
+                status=me.status,
+            )
+        )
+    return RoundLog(round=number, start_s=start_s, end_s=end_s, clients=tuple(clients))
+
+
+class Barrier:
+    """Opens when nobody is at work any more.
+
+    Attributes:
+        opened: the event of that.
+
+    Args:
+        env: the simulated clock.
+        participants: whom it waits for.
+        num_needed: when so many have handed in, the others are stopped; None: all.
+    """
+
+    def __init__(self, env: simpy.Environment, participants: Sequence[Participant], num_needed: int | None) -> None:
+        self.opened = env.event()
+        self._env, self._participants = env, participants
+        self._num_at_work = len(participants)
+        self._num_missing = num_needed or len(participants)
+        self._leavers: list[tuple[float, int]] = []
+
+    def wait_for(self, me: Participant, end: simpy.Event) -> None:
+        """Count a participant out at the end of its work."""
+        end.callbacks.append(partial(self._count_out, me))
+
+    def stop_all_at(self, time_s: float, status: Status) -> None:
+        """Stop those who are at work at a time, once everything else of that time has happened."""
+        Moment(self._env, time_s, partial(self._stop_all, status))
+
+    def stop_leavers(self, leaves_s: Sequence[float]) -> None:
+        """Stop each participant when it leaves. One event is waiting at a time, not one for each of them."""
+        leaving = [(time_s, place) for place, time_s in enumerate(leaves_s) if time_s < math.inf]
+        self._leavers = sorted(leaving, reverse=True)
+        self._await_leaver()
+
+    def _await_leaver(self) -> None:
+        if self._leavers:
+            Moment(self._env, self._leavers[-1][0], self._stop_leavers)
+
+    def _stop_leavers(self) -> None:
+        while self._leavers and self._leavers[-1][0] <= self._env.now:
+            self._participants[self._leavers.pop()[1]].stop("dropped")
+        self._await_leaver()
+
+    def _stop_all(self, status: Status) -> None:
+        for me in self._participants:
+            me.stop(status)
+
+    def _count_out(self, me: Participant, _end: simpy.Event) -> None:
+        self._num_at_work -= 1
+        if me.status == "finished":
+            self._num_missing -= 1
+            if not self._num_missing:
+                self._stop_all("surplus")
+        if not self._num_at_work:
+            # Moments that are still to come find nobody, and keep nobody in memory.
+            self._participants, self._leavers = (), []
+            self.opened.succeed()
+
+
+class Moment(simpy.Event):  # type: ignore[misc]
+    """A call at a time (not before now), after all else that happens then.
+
+    The time is met to the bit, as by `simulator.clock.Alarm`: SimPy's own delays would round it.
+    """
+
+    def __init__(self, env: simpy.Environment, time_s: float, call: Callable[[], None]) -> None:
+        super().__init__(env)
+        self._ok = True
+        self._value = None
+        self.callbacks.append(lambda _: call())
+        heappush(env._queue, (max(time_s, env.now), LATE, next(env._eid), self))  # noqa: SLF001
+
+
+def _leaves_s(world: World, plan: ClientPlan, client_round: ClientRound) -> float:
+    """Return when a client goes or fails, whichever is first."""
+    if plan.fails_frac is None:
+        return plan.leaves_s
+    fails_s: float = world.env.now + plan.fails_frac * path_s(world, plan, client_round)
+    return min(plan.leaves_s, fails_s)

@@ -1,0 +1,67 @@
+"""`splitft models fetch`: shows on standard error how far a fetch is and says how it ended."""
+
+from types import TracebackType
+from typing import Self
+
+import typer
+from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+from devices.problems import InputError, Problem
+from splitft.show import console
+from workloads.fetch import FetchError, fetch_model
+from workloads.fetchable import FETCHABLE
+from workloads.models import FETCHED_MODELS, ModelError
+
+
+def fetch(name: str) -> None:
+    """Fetch a model, unless it is there, and say where it is and what it is."""
+    try:
+        with FetchProgress() as progress:
+            is_new = fetch_model(name, on_progress=progress.show)
+    except ModelError as error:
+        raise InputError(Problem(str(error))) from None
+    except FetchError as error:
+        typer.echo("\n".join(f"error: {line}" for line in str(error).splitlines()), err=True)
+        raise typer.Exit(1) from None
+    model, folder = FETCHABLE[name], FETCHED_MODELS / name
+    typer.echo(f"{name}: {model.num_parameters:,} parameters in {folder}" if is_new else f"{name} is in {folder}")
+    typer.echo(f"{model.note}. Licence: {model.licence}.")
+
+
+class FetchProgress:
+    """A bar on a terminal; elsewhere a line for each thing that is begun."""
+
+    def __init__(self) -> None:
+        self._console = console(to_stderr=True)
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TimeElapsedColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._console.is_terminal,
+        )
+        self._what = ""
+        self._task = self._bar.add_task("", total=None, visible=False)
+
+    def __enter__(self) -> Self:
+        """Start showing."""
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop showing."""
+        self._bar.stop()
+
+    def show(self, what: str, frac: float | None) -> None:
+        """Show what is being done and how far it is."""
+        if what != self._what:
+            self._what = what
+            self._bar.reset(self._task, description=what, visible=True)
+            if not self._console.is_terminal:
+                self._console.print(what, soft_wrap=True)
+        self._bar.update(self._task, completed=frac or 0.0, total=None if frac is None else 1.0)

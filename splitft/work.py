@@ -1,0 +1,140 @@
+"""Who does the learning of a run: nobody, or a trainer that remembers and computes what is new."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from devices.problems import InputError, Problem
+from simulator.learning import CostOnly, Learning
+from simulator.recipe import executor_of, recipe_of, task_learning
+from simulator.remembering import Memory, RememberingTrainer, WorkCounts
+from simulator.run import Progress
+from simulator.setting import Setting
+from simulator.training import Worker
+from workloads.export import AdapterSettings, write_adapter
+from workloads.numerics import numerics_id
+from workloads.run_results import RunResults
+from workloads.store import ResultStore, default_folder, default_max_bytes
+from workloads.tasks import Recipe
+
+RESULTS = "results"
+
+
+def numerics_of(setting: Setting) -> str | None:
+    """Return the name of the machine and the software that will learn; None where nobody does.
+
+    Raises:
+        InputError: the device that the scenario names is not here.
+    """
+    execution = setting.scenario.execution
+    if execution.trainer == "cost-only":
+        return None
+    try:
+        return numerics_id(execution.device, setting.scenario.workload.dtype, executor_of(setting))
+    except ValueError as error:
+        raise InputError(Problem(str(error), key="execution.device", value=execution.device)) from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watch:
+    """Who wants to know how a run gets on.
+
+    Attributes:
+        on_progress: called after every round.
+        on_step: called with a number of training steps as they are computed.
+        on_note: called with a sentence that a user should read.
+    """
+
+    on_progress: Callable[[Progress], None] = lambda _progress: None
+    on_step: Callable[[int], None] = lambda _num_steps: None
+    on_note: Callable[[str], None] = lambda _note: None
+
+
+NOBODY = Watch()
+
+
+@contextmanager
+def learning_of(
+    setting: Setting, numerics: str | None, folder: Path | None, watch: Watch
+) -> Iterator[tuple[Learning, WorkCounts]]:
+    """Let somebody learn, and count what is computed; when it ends, every result is where it is kept.
+
+    Args:
+        setting: of the run.
+        numerics: of `numerics_of`.
+        folder: of the run, which keeps the run's own results; None for a run in memory.
+        watch: is told of steps and notes.
+
+    Raises:
+        InputError: what the scenario asks for cannot be computed here.
+    """
+    if numerics is None:
+        yield CostOnly(), WorkCounts()
+        return
+    recipe = recipe_of(setting, numerics)
+    settings = AdapterSettings(
+        base_model=setting.files.name,
+        revision=setting.files.revision,
+        family=setting.shape.family,
+        targets=recipe.targets,
+        rank=recipe.rank,
+        alpha=recipe.alpha,
+        dropout=recipe.dropout,
+    )
+    memories = _memories(setting, folder)
+    worker = partial(make_worker, setting, recipe, watch)
+    trainer = RememberingTrainer(memories, worker, partial(write_adapter, settings))
+    try:
+        yield task_learning(setting, recipe, trainer), trainer.counts
+    finally:
+        trainer.close()
+
+
+def user_store() -> ResultStore:
+    """Return where results are kept for later runs.
+
+    Raises:
+        InputError: the user's bound for it is no number.
+    """
+    try:
+        return ResultStore(default_folder(), max_bytes=default_max_bytes())
+    except ValueError as error:
+        raise InputError(Problem(str(error))) from None
+
+
+def make_worker(setting: Setting, recipe: Recipe, watch: Watch) -> Worker:
+    """Return who really trains, and say what is special about how; loads torch.
+
+    Raises:
+        InputError: it cannot train what the scenario asks for.
+    """
+    from workloads.trainer import TorchTrainer
+
+    execution, executor = setting.scenario.execution, executor_of(setting)
+    if execution.executor not in {executor, "auto"}:
+        watch.on_note(f"execution.executor is {executor}: with dropout clients are trained one after another")
+    try:
+        trainer = TorchTrainer(
+            recipe,
+            setting.files,
+            device=execution.device,
+            executor=executor,
+            checkpointing=setting.scenario.workload.gradient_checkpointing,
+            on_step=watch.on_step,
+        )
+    except ValueError as error:
+        raise InputError(Problem(str(error), key="execution.device", value=execution.device)) from None
+    for note in trainer.notes:
+        watch.on_note(note)
+    return trainer
+
+
+def _memories(setting: Setting, folder: Path | None) -> list[Memory]:
+    memories: list[Memory] = []
+    if folder is not None:
+        memories.append(RunResults(folder / RESULTS))
+    if setting.scenario.execution.memo:
+        memories.append(user_store())
+    return memories

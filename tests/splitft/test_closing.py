@@ -1,0 +1,55 @@
+"""The table that a run closes with."""
+
+import io
+
+from rich.console import Console
+
+from simulator.setting import resolve
+from splitft.api import run_setting
+from splitft.closing import closing_table
+from tests.small_run import small
+
+# The tiny model: hidden size 160, feed-forward 432, vocabulary 4096, head tied to the embedding, 8 blocks.
+EMBEDDING = 4096 * 160
+BLOCK = 4 * 160 * 160 + 3 * 160 * 432 + 2 * 160  # attention, MLP, two norms
+NORM = 160
+ROW = 4 * (160 + 160)  # a rank's worth of A and B over q, k, v and the output projection
+
+
+def closing_rows(**changes):
+    setting = resolve(small(**{"rounds": 1, "execution": {"trainer": "cost-only"}, **changes}))
+    page = io.StringIO()
+    Console(file=page, width=200).print(closing_table(run_setting(setting, None), setting))
+    cells = [line.split("  ", 1) for line in page.getvalue().splitlines() if line.strip()]
+    return {name.strip(): rest[0].strip() for name, *rest in cells if rest}
+
+
+def test_it_says_how_many_parameters_each_side_holds():
+    rows = closing_rows()
+    assert rows["base parameters"] == f"{EMBEDDING + 8 * BLOCK + NORM:,} in 8 blocks"
+    # Cut 2, rank 16, but 8 in the second and the third block. A tied head is on both sides of the cut.
+    client, server = EMBEDDING + 2 * BLOCK, 6 * BLOCK + NORM + EMBEDDING
+    assert rows["client parameters"] == f"at cut 2 {client:,} frozen and {(16 + 8) * ROW:,} trained"
+    assert rows["server parameters"] == f"at cut 2 {server:,} frozen and {(8 + 5 * 16) * ROW:,} trained"
+
+
+def test_where_clients_have_different_cuts_it_says_so_for_the_shallowest_and_the_deepest():
+    rows = closing_rows(policy={"kind": "per-device", "default": 2, "cuts": {"rpi5-8gb": 1, "rtx-3060-12gb": 4}})
+    assert rows["client parameters"].split("; ") == [
+        f"at cut 1 {EMBEDDING + BLOCK:,} frozen and {8 * ROW:,} trained",
+        f"at cut 4 {EMBEDDING + 4 * BLOCK:,} frozen and {(3 * 16 + 8) * ROW:,} trained",
+    ]
+
+
+def test_it_says_whose_work_did_not_count():
+    assert "did not count" not in closing_rows()
+    rows = closing_rows(selection={"kind": "deadline", "deadline_s": 0.001})
+    assert rows["did not count"] == "3 late, of 3 times a client took part"
+
+
+def test_it_says_why_a_run_ended_early(tmp_path):
+    (tmp_path / "sessions.csv").write_text("client,start_s,end_s\n0,0,0.001\n")
+    trace = {"kind": "trace", "file": str(tmp_path / "sessions.csv")}
+    rows = closing_rows(rounds=2, availability=trace)
+    assert rows["did not count"] == "1 dropped, of 1 times a client took part"
+    assert rows["ended early"].startswith("round 2 could not start: after 0.001 simulated seconds")
