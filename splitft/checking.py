@@ -13,14 +13,15 @@ from simulator.verdict import LABELS_LEAVE, can_cut_affect_learning
 from splitft.show import GIB, megabytes, table
 from workloads.shapes import ModelShape
 
-MAX_COLUMNS = 8  # cuts that a terminal has room for
+MAX_CUTS = 16
 MAX_DEVICES = 40
 
 
 def check_tables(setting: Setting) -> list[Table]:
     """Return what a scenario resolves to, memory and bytes by cut, and seconds a step by device and cut."""
     found = predict(setting)
-    shown = _spread([row.cut for row in found.cuts])
+    spread = _spread([row.cut for row in found.cuts])[:MAX_CUTS]
+    shown = sorted(spread)
     return [
         table([setting.scenario.name, ""], _facts(setting)),
         _by_cut(
@@ -28,7 +29,7 @@ def check_tables(setting: Setting) -> list[Table]:
             found.length_tokens,
             setting.models.priced_as,
         ),
-        _by_device(found.devices, shown),
+        _by_device(found.devices, shown, spread),
     ]
 
 
@@ -92,7 +93,7 @@ def _by_cut(rows: Sequence[CutPrediction], length_tokens: int, priced: PricedMod
     )
 
 
-def _by_device(devices: Sequence[DevicePrediction], shown: Sequence[int]) -> Table:
+def _by_device(devices: Sequence[DevicePrediction], shown: Sequence[int], spread: Sequence[int]) -> Table:
     rows = [
         (
             row.device,
@@ -109,11 +110,15 @@ def _by_device(devices: Sequence[DevicePrediction], shown: Sequence[int]) -> Tab
         rows,
         title="Seconds of a step by cut",
         caption=f"on the median link of these clients, nobody else at the server; -: does not fit{left_out}",
+        optional=[f"cut {cut}" for cut in reversed(spread[1:])],
     )
 
 
 def _spread(cuts: Sequence[int]) -> list[int]:
-    """Return at most `MAX_COLUMNS` cuts, evenly chosen, with the first and the last."""
-    if len(cuts) <= MAX_COLUMNS:
-        return list(cuts)
-    return sorted({cuts[round(i * (len(cuts) - 1) / (MAX_COLUMNS - 1))] for i in range(MAX_COLUMNS)})
+    """Return all cuts so that any number of the first ones lie far apart: first, last, middle, ..."""
+    chosen, left = [cuts[0]], [*cuts[1:]]
+    while left:
+        farthest = max(left, key=lambda cut: min(abs(cut - other) for other in chosen))
+        chosen.append(farthest)
+        left.remove(farthest)
+    return chosen

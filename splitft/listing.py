@@ -133,7 +133,8 @@ def list_devices(catalogue: CatalogueOption = None, json_: JsonOption = False) -
         for p in profiles
     ]
     headings = ["device", "tier", "fp32 TFLOP/s", "fp16 TFLOP/s", "achieved", "usable GiB", "bf16", "confidence"]
-    console().print(table(headings, rows, caption="* assumed; `splitft devices show ID` gives every number's source"))
+    caption = "* assumed; `splitft devices show ID` gives every number's source"
+    console().print(table(headings, rows, caption=caption, optional=["confidence", "bf16", "fp16 TFLOP/s"]))
 
 
 @devices_app.command("show")
@@ -171,7 +172,8 @@ def list_networks(catalogue: CatalogueOption = None, json_: JsonOption = False) 
         )
         for p in profiles
     ]
-    console().print(table(["network", "down Mbit/s", "up Mbit/s", "RTT ms", "confidence", "unusable"], rows))
+    headings = ["network", "down Mbit/s", "up Mbit/s", "RTT ms", "confidence", "unusable"]
+    console().print(table(headings, rows, optional=["confidence"]))
 
 
 @networks_app.command("show")

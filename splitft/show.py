@@ -3,9 +3,9 @@
 import sys
 from collections.abc import Iterable, Sequence
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
+
+from splitft.fitting import FittingTable
 
 GIB = 2**30
 MB = 1e6
@@ -18,19 +18,24 @@ def console(*, to_stderr: bool = False) -> Console:
     return Console(stderr=to_stderr, highlight=False, width=None if stream.isatty() else PIPE_COLUMNS)
 
 
-def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, title: str = "", caption: str = "") -> Table:
-    """Return a table; columns whose every cell is a number, a blank or a dash are aligned to the right."""
-    cells = [[str(cell) for cell in row] for row in rows]
-    result = Table(
-        box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold",
-        caption=caption or None, caption_justify="left", pad_edge=False,
-    )  # fmt: skip
-    for position, heading in enumerate(headings):
-        is_number = all(_is_number(row[position]) for row in cells)
-        result.add_column(heading, justify="right" if is_number else "left", overflow="fold", no_wrap=position == 0)
-    for row in cells:
-        result.add_row(*row)
-    return result
+def table(
+    headings: Sequence[str],
+    rows: Iterable[Sequence[object]],
+    *,
+    title: str = "",
+    caption: str = "",
+    optional: Sequence[str] = (),
+) -> FittingTable:
+    """Return a table that fits the terminal; columns of quantities are aligned to the right.
+
+    Args:
+        headings: of the columns; the first names the rows.
+        rows: cells.
+        title: above it.
+        caption: below it.
+        optional: columns that a narrow terminal may go without, in the order in which they are left out.
+    """
+    return FittingTable(headings, [[str(cell) for cell in row] for row in rows], title, caption, optional)
 
 
 def tflops(flops_per_s: float | None) -> str:
@@ -62,7 +67,3 @@ def duration(seconds: float) -> str:
     if seconds < 86400:
         return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60):02d} min"
     return f"{int(seconds // 86400)} d {int(seconds % 86400 // 3600)} h"
-
-
-def _is_number(text: str) -> bool:
-    return text.strip("*-+%., ").replace(",", "").replace(".", "", 1).replace("e", "", 1).isdigit() or text in {"", "-"}
