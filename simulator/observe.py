@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from simulator.block_price import observed_price
 from simulator.policies.observation import Observation
 from simulator.protocols.rounds import ClientLog, RoundLog
 from simulator.protocols.sfl_v1 import STEP_KINDS
@@ -82,7 +83,7 @@ def round_row(log: RoundLog) -> RoundRow:
 def _observation(setting: Setting, c: ClientLog, scale: float, validated: EvalResult | None) -> Observation:
     client, cut = c.plan.client, c.plan.cut
     per_step = scale / len(c.plan.steps)
-    on_client_s = c.seconds["client_forward"] + c.seconds["client_backward"]
+    price = observed_price(c, setting.costs, setting.shape.num_blocks)
     return Observation(
         client=client,
         device=setting.fleet.device(client).id,
@@ -90,8 +91,8 @@ def _observation(setting: Setting, c: ClientLog, scale: float, validated: EvalRe
         min_cut=setting.min_cut,
         max_cut=setting.max_cut(client),
         busy_s=sum(c.seconds[kind] for kind in STEP_KINDS) * per_step,
-        client_block_s=on_client_s * per_step / cut,
-        server_block_s=c.seconds["server_step"] * per_step / (setting.shape.num_blocks - cut),
+        client_block_s=price.on_client_s * per_step,
+        server_block_s=price.on_server_s * per_step,
         performance=None if validated is None else validated.token_accuracy,
     )
 

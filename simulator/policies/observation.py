@@ -15,7 +15,8 @@ class Observation:
         min_cut, max_cut: the cuts allowed to it, inclusive: the scenario's bounds, the model and its memory.
         busy_s: seconds a step that its own path took in the last round, waiting for others excluded, scaled to the
             cohort's mean padded tokens; None before its first round.
-        client_block_s: seconds a step that one block took on the client (forward and backward), scaled likewise.
+        client_block_s: seconds a step that one block took on the client (forward, backward, optimizer), scaled
+            likewise.
         server_block_s: seconds a step that one block took on the server, scaled likewise.
         performance: validation token accuracy of its adapter, higher is better; None where nothing is learned.
     """
