@@ -14,6 +14,7 @@ from devices.problems import InputError, Problem
 from devices.profiles import DeviceProfile
 from devices.units import GIBI
 from simulator.availability import AvailabilityModel, availability_model
+from simulator.caveats import unused_variation
 from simulator.draws import generator
 from simulator.memory import MemoryModel, max_feasible_cut
 from simulator.scenario import Scenario
@@ -51,6 +52,8 @@ def hardware(scenario: Scenario, catalogue_folders: Sequence[Path]) -> Hardware:
     notes = [f"{entry.kind} '{entry.id}' is yours ({entry.file}), not the shipped one" for entry in catalogue.shadowed]
     with under("fleet"):
         fleet = _fleet(scenario, catalogue)
+    if scenario.fleet.mixture is not None:
+        notes += filter(None, [unused_variation(catalogue.fleet(scenario.fleet.mixture))])
     with under("server.device"):
         server = catalogue.device(scenario.server.device)
     with under("server.network"):

@@ -13,6 +13,7 @@ import platformdirs
 from devices.fleets import Fleet
 from devices.profiles import DeviceProfile
 from simulator.availability import AvailabilityModel
+from simulator.caveats import missing_performance
 from simulator.client_data import ClientData
 from simulator.cost import ProfiledCosts
 from simulator.dataset_section import DatasetSection
@@ -134,7 +135,7 @@ def resolve(
     fleet, server = machines.fleet, machines.server
     check_selection(scenario.selection, len(fleet))
     with under("workload.dtype"):
-        costs = _costs(scenario, used, fleet, server)
+        costs = costs_of(scenario, used, fleet, server)
     data = _data(scenario, used.model, len(fleet), on_tokens, cache)
     memory = MemoryModel(
         shape=used.charged_shape,
@@ -156,7 +157,13 @@ def resolve(
         costs=costs,
         memory=memory,
         max_cuts=max_cuts(scenario, memory, fleet, server),
-        notes=(*scenario.notes, *machines.notes, *_tokenizer_notes(used.model, data), *_moment_notes(scenario)),
+        notes=(
+            *scenario.notes,
+            *machines.notes,
+            *_tokenizer_notes(used.model, data),
+            *_moment_notes(scenario),
+            *_performance_notes(scenario),
+        ),
     )
 
 
@@ -202,6 +209,11 @@ def _moment_notes(scenario: Scenario) -> list[str]:
     return []
 
 
+def _performance_notes(scenario: Scenario) -> list[str]:
+    missing = missing_performance(scenario)
+    return [f"the policy's performance term is {missing}"] if missing else []
+
+
 def _first(token_id: object) -> int | None:
     """Return a token id of a config.json, which may state none, one or several."""
     if isinstance(token_id, list):
@@ -209,7 +221,8 @@ def _first(token_id: object) -> int | None:
     return token_id if isinstance(token_id, int) else None
 
 
-def _costs(scenario: Scenario, used: Models, fleet: Fleet, server: DeviceProfile) -> ProfiledCosts:
+def costs_of(scenario: Scenario, used: Models, fleet: Fleet, server: DeviceProfile) -> ProfiledCosts:
+    """Return what a scenario charges for on these machines."""
     workload = scenario.workload
     return ProfiledCosts(
         shape=used.charged_shape,

@@ -7,6 +7,7 @@ from typing import Any
 from rich.table import Table
 
 from simulator.models import PricedModel
+from simulator.overheads import assumed_overhead
 from simulator.prediction import CutPrediction, DevicePrediction, predict
 from simulator.setting import Setting
 from simulator.verdict import LABELS_LEAVE, can_cut_affect_learning
@@ -43,6 +44,7 @@ def check_json(setting: Setting) -> dict[str, Any]:
         "priced_as": setting.models.priced_as.name if setting.models.priced_as else None,
         "availability": setting.availability.words(),
         "cut_affects_learning": can_cut_affect_learning(setting),
+        "assumed_overhead": dataclasses.asdict(assumed_overhead(setting)),
         "notes": list(setting.notes),
     }
     return {**facts, **dataclasses.asdict(predict(setting))}
@@ -64,6 +66,7 @@ def _facts(setting: Setting) -> list[tuple[str, str]]:
         ("selection", setting.scenario.selection.kind),
         ("availability", setting.availability.words()),
         ("can the cut affect learning here?", can_cut_affect_learning(setting)),
+        ("assumed overhead of blocks", assumed_overhead(setting).words()),
         ("privacy", LABELS_LEAVE),
     ]
 

@@ -4,6 +4,8 @@ from rich.table import Table
 
 from analysis.metrics import TargetReached
 from analysis.summary import RunSummary
+from simulator.caveats import missing_performance
+from simulator.overheads import assumed_overhead
 from simulator.setting import Setting
 from simulator.verdict import can_cut_affect_learning
 from splitft.api import Run
@@ -25,7 +27,9 @@ def closing_table(run: Run, setting: Setting) -> Table:
         *_discarded(run),
         *_parameters(run, setting),
         ("cut changes", str(summary.num_cut_changes)),
+        *([("performance term", missing)] if (missing := missing_performance(setting.scenario)) else []),
         ("can the cut affect learning here?", can_cut_affect_learning(setting)),
+        ("assumed overhead of blocks", assumed_overhead(setting).words()),
     ]
     return table([summary.name, ""], rows)
 

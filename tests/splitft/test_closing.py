@@ -47,6 +47,13 @@ def test_it_says_whose_work_did_not_count():
     assert rows["did not count"] == "3 late, of 3 times a client took part"
 
 
+def test_it_says_that_a_performance_term_is_0_and_how_much_of_computing_is_assumed():
+    rows = closing_rows(policy={"kind": "splitft"})
+    assert rows["performance term"].startswith("0, whatever gamma_perf (0.5)")
+    assert "of the server's" in rows["assumed overhead of blocks"]
+    assert "performance term" not in closing_rows()
+
+
 def test_it_says_why_a_run_ended_early(tmp_path):
     (tmp_path / "sessions.csv").write_text("client,start_s,end_s\n0,0,0.001\n")
     trace = {"kind": "trace", "file": str(tmp_path / "sessions.csv")}
