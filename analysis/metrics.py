@@ -8,6 +8,7 @@ from analysis.frames import AFTER_WORK, evaluations
 from simulator.records import NO_CAUSE, RunRecords
 
 DIRECTIONS = ("uplink", "downlink")
+MAX_LOSS = 100.0  # nats per token; beyond it a run has diverged, and exp(loss) says nothing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,6 +156,16 @@ def time_to_perplexity(run: RunRecords, target: float) -> TargetReached:
         time_s=float(first["time_s"]),
         sent_bytes=int(first["sent_bytes"]),
     )
+
+
+def diverged_round(run: RunRecords) -> int | None:
+    """Return the first round in which a held-out or a training loss was no number below `MAX_LOSS`, if there is one."""
+    evals = evaluations(run)
+    if evals.empty:
+        return None  # nothing was learned, which is why there are no losses
+    finished = run.clients[run.clients["status"] == "finished"]
+    bad = [evals.loc[~(evals["loss"] < MAX_LOSS), "round"], finished.loc[~(finished["train_loss"] < MAX_LOSS), "round"]]
+    return min((int(rounds.min()) for rounds in bad if len(rounds)), default=None)
 
 
 def num_cut_changes(run: RunRecords) -> int:

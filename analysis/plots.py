@@ -11,7 +11,15 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from analysis.cuts import cuts
 from analysis.frames import client_labels, client_totals, evaluations, perplexity_targets, run_name, span_totals
-from analysis.metrics import DIRECTIONS, bytes_by_kind, mean_client_time, time_to_perplexity, working_s
+from analysis.metrics import (
+    DIRECTIONS,
+    MAX_LOSS,
+    bytes_by_kind,
+    diverged_round,
+    mean_client_time,
+    time_to_perplexity,
+    working_s,
+)
 from analysis.style import (
     CLIENT_COLOURS,
     GRID,
@@ -39,7 +47,6 @@ from analysis.timeline import timeline
 from simulator.records import RunRecords
 
 MAX_MARKERS = 60
-MAX_LOSS = 100.0  # beyond it a run has diverged, and exp(loss) says nothing
 
 
 def loss_vs_time(run: RunRecords, targets: Sequence[float] | None = None) -> Figure:
@@ -78,6 +85,8 @@ def _loss_plot(run: RunRecords, column: str, unit: Unit, quantity: str, targets:
     first, last = evals.iloc[0], evals.iloc[-1]
     spent = human_time(last[column]) if column == "time_s" else human_bytes(last[column])
     subtitle = f"perplexity {number(first['perplexity'])} to {number(last['perplexity'])} in {spent}"
+    if (diverged := diverged_round(run)) is not None:
+        subtitle = f"diverged in round {diverged}"
     if missed:
         subtitle += f"; not reached: {', '.join(f'{target:g}' for target in missed)}"
     if own:

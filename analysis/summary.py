@@ -12,6 +12,7 @@ from analysis.metrics import (
     SlowestClient,
     TargetReached,
     bytes_by_kind,
+    diverged_round,
     num_cut_changes,
     slowest_client,
     time_to_perplexity,
@@ -47,6 +48,7 @@ class RunSummary:
         targets: when each perplexity target was first met.
         slowest: the client that most often finished last, and why; None without a finished round.
         num_cut_changes: how often a client's cut differed from its last one.
+        diverged_round: the first round with a loss that is not finite, or beyond any model's; None where all is well.
     """
 
     name: str
@@ -61,6 +63,7 @@ class RunSummary:
     targets: tuple[TargetReached, ...]
     slowest: SlowestClient | None
     num_cut_changes: int
+    diverged_round: int | None
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data for JSON; a loss that is not finite (a diverged run) becomes null."""
@@ -95,6 +98,7 @@ def summarise(run: RunRecords, targets: Sequence[float] | None = None) -> RunSum
         targets=tuple(time_to_perplexity(run, t) for t in (perplexity_targets(run) if targets is None else targets)),
         slowest=slowest_client(run, client_totals(totals)),
         num_cut_changes=num_cut_changes(run),
+        diverged_round=diverged_round(run),
     )
 
 

@@ -10,6 +10,7 @@ from simulator.base_deltas import BaseDeltas
 from simulator.collector import paused
 from simulator.draws import generator
 from simulator.learning import Learning
+from simulator.losses import mean_train_loss, perplexity
 from simulator.observe import client_row, first_observation, observations, round_row
 from simulator.policies.fixed import fixed, per_device
 from simulator.policies.observation import Decision, Observation
@@ -40,13 +41,17 @@ class Progress:
     Attributes:
         round, num_rounds: rounds finished and asked for.
         clock_s: simulated seconds.
+        train_loss: mean loss of the round's training; None where nobody learned.
         perplexity: the latest held-out perplexity; None where nothing is learned.
+        evaluated_round: the round after which that was measured.
     """
 
     round: int
     num_rounds: int
     clock_s: float
+    train_loss: float | None
     perplexity: float | None
+    evaluated_round: int
 
 
 def simulate(
@@ -86,6 +91,7 @@ class Simulation:
         self._reasons: dict[int, str] = {}
         self._deltas = BaseDeltas()
         self._evaluated = -1  # the last round after which the global model was measured
+        self._train_loss: float | None = None
         self._perplexity: float | None = None
 
     def run(self) -> str | None:
@@ -123,6 +129,7 @@ class Simulation:
             log = PROTOCOLS[self._scenario.protocol.kind](self._world, number, plans, terms)
         self._deltas.settle(log, self._setting.costs.stacked_ranks([c.plan.cut for c in log.finished]))
         trained = self._learning.train(log)
+        self._train_loss = mean_train_loss(trained)
         validated = self._learning.validate([c.plan.client for c in log.finished if c.plan.validation])
         with paused():
             self._record(log, trained, validated)
@@ -174,7 +181,7 @@ class Simulation:
         result = self._learning.evaluate()
         if result is None:
             return
-        self._perplexity = math.exp(result.loss)
+        self._perplexity = perplexity(result.loss)
         self._writer.add_eval(
             EvalRow(
                 round=number,
@@ -194,6 +201,8 @@ class Simulation:
                 round=log.round,
                 num_rounds=self._scenario.rounds,
                 clock_s=self._world.env.now,
+                train_loss=self._train_loss,
                 perplexity=self._perplexity,
+                evaluated_round=self._evaluated,
             )
         )

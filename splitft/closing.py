@@ -1,5 +1,7 @@
 """The table that a run closes with."""
 
+import math
+
 from rich.table import Table
 
 from analysis.metrics import TargetReached
@@ -20,6 +22,7 @@ def closing_table(run: Run, setting: Setting) -> Table:
     rows = [
         ("simulated time", f"{duration(summary.simulated_s)} for {summary.num_rounds} rounds"),
         *_bytes(summary),
+        *([("diverged", _diverged(summary))] if summary.diverged_round is not None else []),
         *_quality(summary),
         *_work(run),
         *((f"perplexity {target.perplexity:g}", _reached(target)) for target in summary.targets),
@@ -82,10 +85,16 @@ def _quality(summary: RunSummary) -> list[tuple[str, str]]:
     if summary.before is None or summary.after is None:
         return [("perplexity", "nothing was learned: cost-only")]
     change = summary.after.perplexity / summary.before.perplexity - 1
+    changed = f" ({change:+.1%})" if math.isfinite(change) else ""
+    changed += ": worse than before training" if change > 0 else ""
     return [
         ("held-out loss", f"{summary.before.loss:.4f} -> {summary.after.loss:.4f}"),
-        ("held-out perplexity", f"{summary.before.perplexity:.2f} -> {summary.after.perplexity:.2f} ({change:+.1%})"),
+        ("held-out perplexity", f"{summary.before.perplexity:.2f} -> {summary.after.perplexity:.2f}{changed}"),
     ]
+
+
+def _diverged(summary: RunSummary) -> str:
+    return f"in round {summary.diverged_round}: nothing was learned that is worth keeping; try a smaller learning rate"
 
 
 def _work(run: Run) -> list[tuple[str, str]]:

@@ -3,13 +3,32 @@
 from types import TracebackType
 from typing import Self
 
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
 
 from simulator.run import Progress as RoundProgress
 from simulator.scenario import Scenario
 from simulator.selection import largest_cohort
 from simulator.setting import Setting
 from splitft.show import console, duration
+
+BAR_WIDTH = 10
+
+
+class StateColumn(ProgressColumn):
+    """What a task has come to: on a narrow terminal this gives way, and the time that is left stays whole."""
+
+    def render(self, task: Task) -> Text:
+        """Return it in one line."""
+        return Text(task.fields["state"], no_wrap=True, overflow="ellipsis")
 
 
 class RunProgress:
@@ -19,11 +38,10 @@ class RunProgress:
         self._bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[state]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
+            BarColumn(bar_width=BAR_WIDTH),
             TimeRemainingColumn(),
+            TextColumn("left"),
+            StateColumn(),
             console=console(to_stderr=True),
             transient=True,
             disable=not shown,
@@ -66,8 +84,11 @@ class RunProgress:
     def on_round(self, progress: RoundProgress) -> None:
         """Show where the run is."""
         self._state = f"clock {duration(progress.clock_s)}"
+        if progress.train_loss is not None:
+            self._state += f", loss {progress.train_loss:.3f}"
         if progress.perplexity is not None:
-            self._state += f", perplexity {progress.perplexity:.2f}"
+            when = "" if progress.evaluated_round == progress.round else f" (round {progress.evaluated_round})"
+            self._state += f", perplexity {progress.perplexity:.4g}{when}"
         self._round, self._num_steps = progress.round, 0  # also those that were remembered, or not trained
         self._show()
 

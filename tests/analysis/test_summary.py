@@ -7,7 +7,7 @@ import pytest
 from analysis.metrics import TargetReached
 from analysis.summary import Evaluation, summarise
 from simulator.recorder import RunWriter
-from simulator.records import SERVER_CLIENT, EvalRow, RoundRow
+from simulator.records import SERVER_CLIENT, ClientRow, EvalRow, RoundRow
 from tests.analysis.synthetic import ACTIVATION_BYTES, LABEL_BYTES, synthetic_run
 from tests.analysis.test_metrics import add_client, hand_made
 
@@ -74,6 +74,40 @@ def test_a_diverged_run_still_gives_valid_json() -> None:
     plain = json.loads(json.dumps(summary.to_json(), allow_nan=False))
     assert plain["after"] == {"round": 1, "time_s": 1.0, "loss": None, "perplexity": None}
     assert writer.finish(summary=summary.to_json()).meta["summary"] == plain
+
+
+@pytest.mark.parametrize(
+    ("losses", "expected"),
+    [
+        ({0: 2.0, 1: 3.0, 2: 99.9}, None),  # worse, but a loss
+        ({0: 2.0, 1: 2.0, 2: math.nan}, 2),
+        ({0: 2.0, 1: math.inf, 2: math.nan}, 1),
+        ({0: 2.0, 2: 101.0}, 2),
+    ],
+)
+def test_a_run_has_diverged_where_a_held_out_loss_is_none(losses, expected) -> None:
+    writer = RunWriter(None, {"scenario": {"name": "diverged", "evaluation": {"targets": {"perplexity": []}}}})
+    for number, loss in losses.items():
+        writer.add_eval(EvalRow(number, float(number), "global", SERVER_CLIENT, loss, 1.0, None, 10))
+    assert summarise(writer.finish()).diverged_round == expected
+
+
+def test_a_training_loss_that_is_none_tells_before_the_next_evaluation() -> None:
+    writer = RunWriter(None, {"scenario": {"name": "diverged", "evaluation": {"targets": {"perplexity": []}}}})
+    for number, loss in ((1, 2.0), (2, math.nan), (3, 2.0)):
+        writer.add_client(
+            ClientRow(number, 0, "a", "b", 2, 2, 7, "fixed", 4, 100, loss, None, 0.0, 1.0, "finished"),
+        )
+    writer.add_eval(EvalRow(0, 0.0, "global", SERVER_CLIENT, 2.0, 1.0, None, 10))
+    assert summarise(writer.finish()).diverged_round == 2
+
+
+def test_who_does_not_finish_or_does_not_learn_has_not_diverged() -> None:
+    assert summarise(synthetic_run(num_rounds=1, with_evals=False)).diverged_round is None
+    writer = RunWriter(None, {"scenario": {"name": "late", "evaluation": {"targets": {"perplexity": []}}}})
+    writer.add_client(ClientRow(1, 0, "a", "b", 2, 2, 7, "fixed", 4, 100, None, None, 0.0, 1.0, "late"))
+    writer.add_eval(EvalRow(0, 0.0, "global", SERVER_CLIENT, 2.0, 1.0, None, 10))
+    assert summarise(writer.finish()).diverged_round is None
 
 
 def test_a_run_that_ended_before_its_first_round_has_a_summary() -> None:

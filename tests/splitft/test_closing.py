@@ -1,13 +1,19 @@
 """The table that a run closes with."""
 
 import io
+import math
+from contextlib import nullcontext
 
+import pytest
 from rich.console import Console
 
+from simulator.learning import CostOnly
+from simulator.remembering import WorkCounts
 from simulator.setting import resolve
 from splitft.api import run_setting
 from splitft.closing import closing_table
 from tests.small_run import small
+from workloads.tasks import EvalResult, TrainResult
 
 # The tiny model: hidden size 160, feed-forward 432, vocabulary 4096, head tied to the embedding, 8 blocks.
 EMBEDDING = 4096 * 160
@@ -52,6 +58,43 @@ def test_it_says_that_a_performance_term_is_0_and_how_much_of_computing_is_assum
     assert rows["performance term"].startswith("0, whatever gamma_perf (0.5)")
     assert "of the server's" in rows["assumed overhead of blocks"]
     assert "performance term" not in closing_rows()
+
+
+@pytest.mark.parametrize("loss", [1e4, math.nan])
+def test_a_run_that_diverged_ends_and_says_so(loss, monkeypatch):
+    class Diverging(CostOnly):
+        num_evaluations = 0
+
+        def evaluate(self):
+            self.num_evaluations += 1
+            now = 5.0 if self.num_evaluations == 1 else loss
+            return EvalResult(key="x", loss=now, token_accuracy=0.1, num_tokens=10)
+
+        def train(self, log):
+            return {c.plan.client: TrainResult(key="x", losses=(6.0,), num_tokens=10) for c in log.clients}
+
+    monkeypatch.setattr("splitft.api.learning_of", lambda *_: nullcontext((Diverging(), WorkCounts())))
+    rows = closing_rows()
+    assert rows["diverged"].startswith("in round 1:")
+    assert rows["held-out loss"] == f"5.0000 -> {loss:.4f}"
+    assert "%" not in rows["held-out perplexity"]
+
+
+def test_a_run_that_unlearned_says_so(monkeypatch):
+    class Unlearning(CostOnly):
+        losses = iter((1.0, 2.0))
+
+        def evaluate(self):
+            return EvalResult(key="x", loss=next(self.losses), token_accuracy=0.1, num_tokens=10)
+
+        def train(self, log):
+            return {c.plan.client: TrainResult(key="x", losses=(6.0,), num_tokens=10) for c in log.clients}
+
+    monkeypatch.setattr("splitft.api.learning_of", lambda *_: nullcontext((Unlearning(), WorkCounts())))
+    rows = closing_rows()
+    assert "diverged" not in rows
+    # perplexity is exp(loss): one more nat is e times as much, 171.8 % more
+    assert rows["held-out perplexity"] == "2.72 -> 7.39 (+171.8%): worse than before training"
 
 
 def test_it_says_why_a_run_ended_early(tmp_path):

@@ -1,6 +1,7 @@
 """The progress bar moves with every step, and knows how much is left."""
 
 import io
+import re
 
 import pytest
 from rich.console import Console
@@ -22,6 +23,11 @@ def shown(monkeypatch):
     return progress, text
 
 
+def progress_after(number, **changes):
+    known = {"clock_s": 61.0, "train_loss": 2.71828, "perplexity": 12.345, "evaluated_round": number}
+    return Progress(round=number, num_rounds=2, **{**known, **changes})
+
+
 def task_of(progress):
     [task] = progress._bar.tasks
     return task.description, task.completed, task.total
@@ -38,11 +44,11 @@ def test_steps_move_the_bar_within_a_round(shown):
 def test_the_end_of_a_round_settles_what_was_remembered(shown):
     progress, _ = shown
     progress.on_step(2)
-    progress.on_progress = progress.on_round(Progress(round=1, num_rounds=2, clock_s=61.0, perplexity=12.345))
+    progress.on_round(progress_after(1))
     assert task_of(progress) == ("round 2/2", 6, 12)
     progress.on_step(2)
     assert task_of(progress) == ("round 2/2", 8, 12)
-    progress.on_round(Progress(round=2, num_rounds=2, clock_s=90.0, perplexity=None))
+    progress.on_round(progress_after(2))
     assert task_of(progress) == ("round 2/2", 12, 12)
 
 
@@ -52,12 +58,37 @@ def test_more_steps_than_expected_never_pass_the_end_of_a_round(shown):
     assert task_of(progress) == ("round 1/2", 6, 12)
 
 
-def test_clock_and_perplexity_stand_beside_it(shown):
+def test_clock_loss_and_perplexity_stand_beside_it(shown):
     progress, text = shown
     with progress:
-        progress.on_round(Progress(round=1, num_rounds=2, clock_s=61.0, perplexity=12.345))
-    assert "perplexity 12.35" in text.getvalue() or "perplexity 12.34" in text.getvalue()
-    assert "clock 1 min" in text.getvalue()
+        progress.on_round(progress_after(1))
+    assert "clock 1 min 01 s, loss 2.718, perplexity 12.3" in text.getvalue()
+    assert "(round" not in text.getvalue()
+
+
+def test_a_perplexity_of_an_earlier_round_says_so_while_the_loss_is_that_of_the_last(shown):
+    progress, text = shown
+    with progress:
+        progress.on_round(progress_after(2, train_loss=1.5, evaluated_round=0))
+    assert "loss 1.500, perplexity 12.35 (round 0)" in text.getvalue().replace("12.34 ", "12.35 ")
+
+
+def test_on_a_narrow_terminal_the_time_that_is_left_stays_whole(monkeypatch):
+    text = io.StringIO()
+    monkeypatch.setattr("splitft.progress.console", lambda **_: Console(file=text, force_terminal=True, width=80))
+    progress = RunProgress(small(), shown=True)
+    progress.expect(resolve(small()))
+    with progress:
+        progress.on_round(progress_after(1, clock_s=3723.0, perplexity=1234.5, evaluated_round=0))
+    assert "-:--:-- left clock 1 h 02 min, loss 2.718" in re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text.getvalue())
+
+
+def test_where_nothing_is_learned_the_clock_stands_alone(shown):
+    progress, text = shown
+    with progress:
+        progress.on_round(progress_after(1, train_loss=None, perplexity=None))
+    assert "clock 1 min 01 s" in text.getvalue()
+    assert "loss" not in text.getvalue()
 
 
 def test_notes_are_shown_above_the_bar(shown):
