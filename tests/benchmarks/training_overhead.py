@@ -1,9 +1,11 @@
-"""Measure what split training in the trainer costs over a bare PEFT loop.
+"""Measure what split training costs in a run over a bare PEFT loop.
 
-Both sides train a model on the same padded batches of 16 to 128 random tokens, on one device, at LoRA rank 16 in all
-blocks. One repeat is a round of five clients with different cuts, 4 steps of 4 samples each. The trainer's time is all
-that it does for a round, one client after another: putting adapters in and taking them out, split steps, moments,
-averaging, forgetting. The bare loop is a PEFT model, one AdamW and `model(...).loss.backward()`. Nothing is remembered.
+Both sides train a model on the same padded batches of 16 to 128 random tokens, on one device. One repeat is a round of
+five clients, 4 steps of 4 samples each. The split side is what a run does for a round, one client after another: making
+tasks and their keys, putting adapters in and taking them out, split steps, moments, averaging, forgetting. As in the
+quickstart scenario it trains rank 16, but 8 in the two blocks at a client's cut, and each cut is another one in every
+round, so that ranks change and moments move. The bare loop is a PEFT model of rank 16, one AdamW and
+`model(...).loss.backward()`. Nothing is remembered.
 
     python -m tests.benchmarks.training_overhead [--model tiny] [--repeats 15] [--threads 2] [--device cpu]
 """
@@ -15,21 +17,65 @@ import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
 
+from simulator.learning import LearningData, TaskLearning
+from simulator.protocols.rounds import ClientLog, ClientPlan, RoundLog
+from simulator.remembering import RememberingTrainer
 from tests.benchmarks.rounds import (
     ALPHA,
     LEARNING_RATE,
     RANK,
     Batches,
-    TrainerRounds,
     alternate,
     print_ratio,
     random_batch,
+    recipe_of,
     targets_of,
 )
 from workloads.loading import load_base, pick_device
 from workloads.models import ModelFiles, resolve_model
+from workloads.ranks import block_ranks
+from workloads.shapes import ModelShape
+from workloads.trainer import TorchTrainer
 
 NUM_CLIENTS, NUM_STEPS, BATCH_SIZE, SHORTEST_TOKENS, LONGEST_TOKENS = 5, 4, 4, 16, 128
+CUT_RANK = 8
+
+
+class SplitRounds:
+    """Rounds of a run in which all clients take part, each at a cut that moves by one block a round."""
+
+    def __init__(self, files: ModelFiles, device: str) -> None:
+        recipe, self._num_blocks = recipe_of(files, device), ModelShape.from_config(files.config).num_blocks
+        trainer = TorchTrainer(recipe, files, device=device)
+        self._batches: Batches = ()
+        self._number = 0
+        data = LearningData(
+            training=lambda client, _round: tuple(self._batches[client]),
+            validation=lambda _client: (),
+            held_out=(),
+            num_samples=np.ones(NUM_CLIENTS),
+        )
+        self._learning = TaskLearning(
+            RememberingTrainer([], lambda: trainer, lambda _state, _folder: None),
+            recipe,
+            data,
+            lambda cut: block_ranks(self._num_blocks, cut, RANK, CUT_RANK, "both"),
+            "segment",
+        )
+
+    def run_round(self, batches: Batches) -> None:
+        """Do what a run does once its clock has settled a round."""
+        self._batches, self._number = batches, self._number + 1
+        cuts = [1 + (client + self._number) % (self._num_blocks - 1) for client in range(NUM_CLIENTS)]
+        clients = tuple(_log(client, cut) for client, cut in enumerate(cuts))
+        self._learning.train(RoundLog(round=self._number, start_s=0.0, end_s=1.0, clients=clients))
+
+
+def _log(client: int, cut: int) -> ClientLog:
+    plan = ClientPlan(client=client, cut=cut, steps=())
+    return ClientLog(
+        plan=plan, start_s=0.0, end_s=1.0, seconds={}, num_bytes={}, num_steps=NUM_STEPS, status="finished"
+    )
 
 
 class BareLoop:
@@ -62,7 +108,7 @@ def main() -> None:
     args = cli.parse_args()
     torch.set_num_threads(args.threads)
     files, device = resolve_model(args.model), pick_device(args.device)
-    trainer = TrainerRounds.start(files, args.device, "sequential", batch_size=BATCH_SIZE, length_tokens=LONGEST_TOKENS)
+    split = SplitRounds(files, args.device)
     rng = np.random.default_rng(0)
 
     def batches() -> Batches:
@@ -74,8 +120,8 @@ def main() -> None:
             for _ in range(NUM_CLIENTS)
         ]
 
-    sides = {"trainer": trainer.run_round, "bare": BareLoop(files, device).run_round}
-    print_ratio(alternate(sides, batches, args.repeats, device), "trainer", "bare", NUM_CLIENTS * NUM_STEPS)
+    sides = {"split": split.run_round, "bare": BareLoop(files, device).run_round}
+    print_ratio(alternate(sides, batches, args.repeats, device), "split", "bare", NUM_CLIENTS * NUM_STEPS)
 
 
 if __name__ == "__main__":
