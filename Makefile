@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: setup demo test lint types imports check benchmarks clean
+.PHONY: setup demo test lint types imports check clean
 
 setup: $(STAMP)
 

@@ -12,6 +12,14 @@ def missing_performance(scenario: Scenario) -> str | None:
     return None
 
 
+def unused_device(scenario: Scenario) -> str | None:
+    """Return that nothing looks at the device that a scenario names, where nobody trains."""
+    execution = scenario.execution
+    if execution.trainer == "cost-only" and execution.device != "auto":
+        return f"execution.device: {execution.device} is neither used nor looked for: a cost-only run computes nothing"
+    return None
+
+
 def unused_variation(mixture: FleetMixture) -> str | None:
     """Return which of a fleet's numbers on varying speed no cost follows from, if it has any."""
     has = [(mixture.compute_jitter_ln_sigma > 0, "jitter"), (mixture.throttle is not None, "slowing down with heat")]

@@ -49,7 +49,10 @@ def parse_overrides(texts: Sequence[str]) -> tuple[Override, ...]:
 
     Raises:
         InputError: A text is not `key=value`, or its value is not acceptable YAML; all such texts are named.
+        TypeError: It is one text, not a sequence of them.
     """
+    if isinstance(texts, str):
+        raise TypeError(f"overrides: expected a list of KEY=VALUE texts, such as [{texts!r}], got one text")
     parsed: dict[tuple[str, ...], Override] = {}
     problems = list[Problem]()
     for text in texts:

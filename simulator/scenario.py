@@ -7,17 +7,18 @@ The keys of its file, their defaults and the rules between them stand in `simula
 import dataclasses
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
 
-from pydantic import model_validator
+from pydantic import ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 from ruamel.yaml import YAML
 
 from devices.problems import InputError, Problem, did_you_mean
+from devices.pydantic_errors import problems_of
 from devices.strict_yaml import Document, read_document, validate
 from simulator.dataset_section import DatasetSection
 from simulator.fields import STRICT, Count, Id, Positive, agreeing
@@ -173,6 +174,15 @@ class Scenario(ScenarioFile):
         content = validate(ScenarioFile, _with_kinds(document))
         values = {field.name: getattr(content, field.name) for field in dataclasses.fields(ScenarioFile)}
         return cls(**values, folder=folder, notes=notes)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _told(cls, values: Any, build: Callable[[Any], Self]) -> Self:
+        """Tell whoever calls the constructor what is wrong in the words that the writer of a file is told."""
+        try:
+            return build(values)
+        except ValidationError as error:
+            raise InputError(*problems_of(error, cls, "Scenario", {})) from None
 
 
 @cache

@@ -13,7 +13,7 @@ import platformdirs
 from devices.fleets import Fleet
 from devices.profiles import DeviceProfile
 from simulator.availability import AvailabilityModel
-from simulator.caveats import missing_performance
+from simulator.caveats import missing_performance, unused_device
 from simulator.client_data import ClientData
 from simulator.cost import ProfiledCosts
 from simulator.dataset_section import DatasetSection
@@ -162,7 +162,7 @@ def resolve(
             *machines.notes,
             *_tokenizer_notes(used.model, data),
             *_moment_notes(scenario),
-            *_performance_notes(scenario),
+            *_cost_only_notes(scenario),
         ),
     )
 
@@ -209,9 +209,9 @@ def _moment_notes(scenario: Scenario) -> list[str]:
     return []
 
 
-def _performance_notes(scenario: Scenario) -> list[str]:
-    missing = missing_performance(scenario)
-    return [f"the policy's performance term is {missing}"] if missing else []
+def _cost_only_notes(scenario: Scenario) -> list[str]:
+    missing, unused = missing_performance(scenario), unused_device(scenario)
+    return [*([f"the policy's performance term is {missing}"] if missing else []), *([unused] if unused else [])]
 
 
 def _first(token_id: object) -> int | None:

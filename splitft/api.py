@@ -81,7 +81,7 @@ class Run:
 
 
 def run(
-    scenario: Scenario,
+    scenario: Scenario | str | Path,
     out: str | Path | None = None,
     *,
     catalogue: Sequence[str | Path] = (),
@@ -92,7 +92,7 @@ def run(
     """Run a scenario and return its records.
 
     Args:
-        scenario: what to run; `Scenario.load("quickstart")` loads a shipped one.
+        scenario: what to run; a text or path is the name of a shipped scenario or a YAML file, as for `Scenario.load`.
         out: folder to make for the run; None keeps everything in memory.
         catalogue: folders with your own devices, networks and fleets.
         on_progress: called after every round.
@@ -101,7 +101,12 @@ def run(
 
     Raises:
         InputError: something in the scenario cannot be used, or `out` exists; nothing has been written.
+        TypeError: `scenario` is neither.
     """
+    if isinstance(scenario, str | Path):
+        scenario = Scenario.load(scenario)
+    if not isinstance(scenario, Scenario):
+        raise TypeError(f"scenario: expected a Scenario, a name or a path, got {type(scenario).__name__}")
     folder, catalogue_folders = None if out is None else Path(out), [Path(path) for path in catalogue]
     refuse_existing(folder)
     setting = resolve(scenario, catalogue=catalogue_folders, on_tokens=on_tokens)

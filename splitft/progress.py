@@ -35,6 +35,7 @@ class RunProgress:
     """Shows how far a run is, on standard error; nothing where `shown` is false."""
 
     def __init__(self, scenario: Scenario, *, shown: bool) -> None:
+        terminal = console(to_stderr=True)
         self._bar = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -42,9 +43,9 @@ class RunProgress:
             TimeRemainingColumn(),
             TextColumn("left"),
             StateColumn(),
-            console=console(to_stderr=True),
+            console=terminal,
             transient=True,
-            disable=not shown,
+            disable=not (shown and terminal.is_terminal),  # elsewhere it would leave an empty line behind
         )
         self._task = self._bar.add_task("preparing", total=None, state="")
         self._num_rounds = scenario.rounds

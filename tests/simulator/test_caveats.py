@@ -6,7 +6,7 @@ import pytest
 
 from devices.catalogue.lookup import Catalogue
 from devices.profiles import Provenance
-from simulator.caveats import missing_performance, unused_variation
+from simulator.caveats import missing_performance, unused_device, unused_variation
 from simulator.overheads import assumed_overhead
 from simulator.prediction import mean_padded_length
 from simulator.setting import resolve
@@ -36,6 +36,13 @@ def test_a_cost_only_run_says_once_that_the_policys_performance_term_is_0():
 )
 def test_where_performance_is_known_or_not_asked_for_nothing_is_said(changes):
     assert missing_performance(small(**changes)) is None
+
+
+def test_a_device_that_a_cost_only_run_does_not_use_is_said_to_be_unused():
+    named = resolve(small(execution={**COST_ONLY, "device": "cuda:7"})).notes
+    assert "execution.device: cuda:7 is neither used nor looked for: a cost-only run computes nothing" in named
+    assert not [note for note in resolve(small(execution=COST_ONLY)).notes if "execution.device" in note]
+    assert unused_device(small(execution={"trainer": "torch", "device": "cpu"})) is None
 
 
 def test_what_a_fleet_says_on_varying_speed_is_said_to_be_unused():

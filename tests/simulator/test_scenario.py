@@ -161,7 +161,7 @@ def test_every_word_for_targets_is_one_that_models_know(word: str) -> None:
 def test_float16_can_be_timed(tmp_path: Path) -> None:
     scenario = load(tmp_path, FLEET_YAML + "workload: {dtype: float16}\nexecution: {trainer: cost-only}")
     assert scenario.workload.dtype == "float16"
-    with pytest.raises(ValueError, match="not trained"):
+    with pytest.raises(InputError, match="not trained"):
         dataclasses.replace(scenario, execution=ExecutionSection(trainer="torch"))
 
 

@@ -98,6 +98,13 @@ def test_notes_are_shown_above_the_bar(shown):
     assert "note: clients are trained one after another" in text.getvalue()
 
 
+def test_into_a_pipe_go_notes_alone(capfd):
+    with RunProgress(small(), shown=True) as progress:
+        progress.on_step(1)
+        progress.on_note("something")
+    assert capfd.readouterr() == ("", "note: something\n")
+
+
 def test_a_bar_that_is_not_shown_says_nothing(capfd):
     with RunProgress(small(), shown=False) as progress:
         progress.on_step(1)
