@@ -7,6 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import Normal, Stroke
 
 from analysis.frames import client_labels, round_spans, run_name
 from analysis.metrics import critical_path
@@ -57,7 +58,7 @@ def timeline(run: RunRecords, number: int) -> Figure:
     _draw_critical_path(axes, critical_path(spans), rows)
     labels = client_labels(run)
     label_rows(axes, ["server", *(labels[client] for client in shown)])
-    subtitle = f"{human_time(length_s)}; black: the critical path, which sets the round's length"
+    subtitle = f"{human_time(length_s)}; black line: the critical path, which sets the round's length"
     if len(shown) < len(clients):
         subtitle = f"{len(shown)} of {len(clients):,} clients, evenly spaced by number\n{subtitle}"
     dress(axes, f"{run_name(run)}: timeline of round {number}", subtitle)
@@ -96,10 +97,11 @@ def server_lanes(spans: pd.DataFrame) -> pd.Series:
 
 
 def _draw_critical_path(axes: Axes, path: pd.DataFrame, rows: dict[int, int]) -> None:
-    """Underline the path's spans in their client's row and join them where it passes from one drawn row to another."""
+    """Draw the path through the middle of its clients' rows, with white beside it so that it stands out from bars."""
     points: list[tuple[float, float]] = []
     for client, left, width in zip(path["client"], path["left"], path["width"], strict=True):
-        y = rows[client] + BAR_HEIGHT / 2 + 0.06 if client in rows else math.nan
+        y = rows.get(client, math.nan)  # a gap where its client is not drawn
         points += [(left, y), (left + width, y)]
     xs, ys = zip(*points, strict=True)
-    axes.add_line(Line2D(xs, ys, color=INK, linewidth=1.6, solid_capstyle="butt"))
+    halo = [Stroke(linewidth=4.4, foreground="#FFFFFF"), Normal()]
+    axes.add_line(Line2D(xs, ys, color=INK, linewidth=2, solid_capstyle="butt", path_effects=halo))

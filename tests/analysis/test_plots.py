@@ -1,3 +1,4 @@
+import math
 import subprocess
 import sys
 from itertools import pairwise
@@ -14,14 +15,14 @@ from matplotlib.patches import StepPatch
 from matplotlib.text import Text
 
 from analysis.cuts import cuts, spread
-from analysis.frames import client_totals, span_totals
-from analysis.metrics import bytes_by_kind, mean_client_time
+from analysis.frames import client_totals, round_spans, span_totals
+from analysis.metrics import bytes_by_kind, critical_path, mean_client_time
 from analysis.plots import bytes_sent, client_time, figure, loss_vs_bytes, loss_vs_time, picture_names, save_plots
 from analysis.timeline import timeline
 from simulator.recorder import RunWriter
-from simulator.records import RunRecords
+from simulator.records import SERVER_CLIENT, EvalRow, RoundRow, RunRecords
 from tests.analysis.synthetic import synthetic_run
-from tests.analysis.test_metrics import hand_made
+from tests.analysis.test_metrics import add_client, hand_made
 
 FIVE = ["0 rpi5-8gb", "1 jetson-orin-nano-8gb", "2 jetson-orin-nano-8gb", "3 apple-m2-16gb", "4 rtx-3060-12gb"]
 
@@ -167,6 +168,25 @@ def test_a_timeline_has_a_row_for_the_server_and_each_client(run: RunRecords) ->
     assert "server wait" in legend_labels(picture)
     with pytest.raises(ValueError, match="round 9 has no spans"):
         timeline(run, 9)
+
+
+def test_the_critical_path_runs_through_the_rows_that_it_belongs_to(run: RunRecords) -> None:
+    [line] = timeline(run, 2).axes[0].lines
+    path = critical_path(round_spans(run, 2))
+    heights = np.asarray(line.get_ydata())[::2]  # every span has two ends
+    # The server's row is 0, client k's is k + 1.
+    assert list(heights) == [client + 1 for client in path["client"]]
+
+
+def test_a_run_that_diverged_says_so_instead_of_its_last_perplexity() -> None:
+    writer = RunWriter(None, {"scenario": {"name": "lost", "evaluation": {"targets": {"perplexity": []}}}})
+    add_client(writer, 1, 0, 2)
+    writer.end_round(RoundRow(1, 0.0, 1.0, 1, 0, 0, None))
+    for number, loss in enumerate((2.0, math.nan)):
+        writer.add_eval(EvalRow(number, float(number), "global", SERVER_CLIENT, loss, loss, None, 10))
+    drawn = texts(loss_vs_time(writer.finish()))
+    assert "diverged in round 1" in drawn
+    assert not any("nan" in text for text in drawn)
 
 
 def test_every_picture_of_a_run_is_written_and_readable(run: RunRecords, tmp_path: Path) -> None:

@@ -241,7 +241,7 @@ def test_a_changed_copy_keeps_its_folder_and_is_checked_like_the_original(tmp_pa
     scenario = load(tmp_path, FLEET_YAML)
     assert dataclasses.replace(scenario, rounds=2).folder == scenario.folder
     assert dataclasses.replace(scenario, seed=3).seed.data == 3  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="greater than or equal to 1"):
+    with pytest.raises(InputError, match="rounds: expected a number of at least 1, got 0"):
         dataclasses.replace(scenario, rounds=0)
 
 
