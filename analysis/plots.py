@@ -43,6 +43,7 @@ from analysis.style import (
     save,
     time_unit,
 )
+from analysis.time_by_round import time_by_round
 from analysis.timeline import timeline
 from simulator.records import RunRecords
 
@@ -208,6 +209,7 @@ PICTURES: dict[str, Callable[[RunRecords], Figure]] = {
     "client_time": client_time,
     "bytes": bytes_sent,
     "cuts": cuts,
+    "client_time_by_round": time_by_round,
 }
 TIMELINE = "timeline_round_"
 
@@ -220,7 +222,7 @@ def picture_names(run: RunRecords) -> list[str]:
     if run.rounds.empty:
         return []
     unknown = {"loss_vs_time", "loss_vs_bytes"} if evaluations(run).empty else set()
-    unknown |= {"client_time", "bytes"} if run.span_detail == "none" else set()
+    unknown |= {"client_time", "client_time_by_round", "bytes"} if run.span_detail == "none" else set()
     names = [name for name in PICTURES if name not in unknown]
     return [*names, f"{TIMELINE}{run.rounds['round'].max():03d}"] if run.span_detail == "steps" else names
 

@@ -16,8 +16,9 @@ from matplotlib.text import Text
 
 from analysis.cuts import cuts, spread
 from analysis.frames import client_totals, round_spans, span_totals
-from analysis.metrics import bytes_by_kind, critical_path, mean_client_time
+from analysis.metrics import bytes_by_kind, critical_path, mean_client_time, working_s
 from analysis.plots import bytes_sent, client_time, figure, loss_vs_bytes, loss_vs_time, picture_names, save_plots
+from analysis.time_by_round import time_by_round
 from analysis.timeline import timeline
 from simulator.recorder import RunWriter
 from simulator.records import SERVER_CLIENT, EvalRow, RoundRow, RunRecords
@@ -113,6 +114,22 @@ def test_a_clients_bar_is_as_long_as_its_mean_round_and_split_by_kind(run: RunRe
     assert picture.axes[0].get_xlabel() == "mean time per round (s)"
 
 
+def test_a_clients_time_in_every_round_is_stacked_by_kind_in_a_panel_of_its_own(run: RunRecords) -> None:
+    totals = client_totals(span_totals(run))
+    lengths = totals.groupby(["client", "round"])["duration_s"].sum()
+    slowest_first = working_s(mean_client_time(totals)).sort_values(ascending=False, kind="stable").index
+    panels = time_by_round(run).axes
+    # The highest point of a panel is its client's longest round, in s.
+    tops = [max(area.get_paths()[0].vertices[:, 1].max() for area in axes.collections) for axes in panels]
+    assert tops == pytest.approx([lengths[client].max() for client in slowest_first])
+
+
+def test_of_many_clients_six_have_their_rounds_drawn_and_the_picture_says_so(crowd: RunRecords) -> None:
+    picture = time_by_round(crowd)
+    assert len(picture.axes) == 6
+    assert any(text.startswith("6 of ") for text in texts(picture))
+
+
 def test_of_many_clients_thirty_are_drawn_and_the_picture_says_so(crowd: RunRecords) -> None:
     picture = client_time(crowd)
     assert len(row_labels(picture)) == 30
@@ -192,7 +209,8 @@ def test_a_run_that_diverged_says_so_instead_of_its_last_perplexity() -> None:
 def test_every_picture_of_a_run_is_written_and_readable(run: RunRecords, tmp_path: Path) -> None:
     paths = save_plots(run, tmp_path / "run" / "plots")
     assert sorted(path.name for path in paths) == [
-        "bytes.png", "client_time.png", "cuts.png", "loss_vs_bytes.png", "loss_vs_time.png", "timeline_round_008.png",
+        "bytes.png", "client_time.png", "client_time_by_round.png", "cuts.png", "loss_vs_bytes.png",
+        "loss_vs_time.png", "timeline_round_008.png",
     ]  # fmt: skip
     for path in paths:
         assert matplotlib.image.imread(path).shape[1] == 1200  # 8 inches at 150 dpi
@@ -200,7 +218,9 @@ def test_every_picture_of_a_run_is_written_and_readable(run: RunRecords, tmp_pat
 
 def test_pictures_of_the_smallest_run_leave_out_the_loss(tmp_path: Path) -> None:
     paths = save_plots(synthetic_run(num_clients=1, num_rounds=1, num_steps=1, with_evals=False), tmp_path)
-    assert [path.name for path in paths] == ["client_time.png", "bytes.png", "cuts.png", "timeline_round_001.png"]
+    assert [path.stem for path in paths] == [
+        "client_time", "bytes", "cuts", "client_time_by_round", "timeline_round_001",
+    ]  # fmt: skip
 
 
 def test_a_run_without_rounds_has_nothing_to_draw(tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from tests.simulator.recorded import META, record_round
 from tests.small_run import small
 
 KEYS = ["round", "client", "actor", "kind"]
+SUMS = ["client_time", "bytes", "cuts", "client_time_by_round"]  # pictures that need no single spans
 
 
 def scenario(spans: str) -> Scenario:
@@ -77,10 +78,10 @@ def test_without_spans_a_summary_still_has_all_bytes(runs: dict[str, splitft.Run
 
 
 def test_only_pictures_are_offered_that_can_be_drawn(runs: dict[str, splitft.Run]) -> None:
-    assert picture_names(runs["steps"].records) == ["client_time", "bytes", "cuts", "timeline_round_002"]
-    assert picture_names(runs["rounds"].records) == ["client_time", "bytes", "cuts"]
+    assert picture_names(runs["steps"].records) == [*SUMS, "timeline_round_002"]
+    assert picture_names(runs["rounds"].records) == SUMS
     assert picture_names(runs["none"].records) == ["cuts"]
-    assert {path.stem for path in (runs["rounds"].folder / "plots").iterdir()} == {"client_time", "bytes", "cuts"}
+    assert {path.stem for path in (runs["rounds"].folder / "plots").iterdir()} == set(SUMS)
     with pytest.raises(ValueError, match=r"round 1 has no spans; .* keeps no single spans \(execution\.spans\)"):
         figure(runs["rounds"].records, "timeline_round_001")
 
