@@ -1,4 +1,4 @@
-"""The machines of a scenario: fleet, server and links, and which cuts fit into their memory."""
+"""The machines of a scenario: fleet, server and links."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -6,19 +6,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from devices.catalogue.lookup import Catalogue
-from devices.fleets import Fleet, FleetEntry, explicit_fleet, mixture_fleet
-from devices.problems import InputError, Problem
+from devices.defaults import defaults
+from devices.fleets import Fleet, FleetEntry, FleetMixture, Throttle, explicit_fleet, mixture_fleet
+from devices.power import with_assumed_power
+from devices.problems import InputError
 from devices.profiles import DeviceProfile
-from devices.units import GIBI
+from devices.stacks import under_stack
 from simulator.availability import AvailabilityModel, availability_model
 from simulator.caveats import unused_variation
+from simulator.costs_section import CatalogueJitter, CatalogueThrottle, HeatThrottle, LognormalJitter
 from simulator.draws import generator
-from simulator.memory import MemoryModel, max_feasible_cut
+from simulator.pace import Variation
 from simulator.scenario import Scenario
-from simulator.selection import largest_cohort
 from simulator.world import ServerLinks
 
 
@@ -31,6 +31,7 @@ class Hardware:
         server: the device of each of the server's slots.
         server_links: the server's own connection.
         availability: when clients can be reached.
+        variation: how computing times differ from those modelled.
         notes: what a user should know of how profiles were chosen.
     """
 
@@ -38,6 +39,7 @@ class Hardware:
     server: DeviceProfile
     server_links: ServerLinks
     availability: AvailabilityModel
+    variation: Variation
     notes: tuple[str, ...]
 
 
@@ -53,16 +55,28 @@ def hardware(scenario: Scenario, catalogue_folders: Sequence[Path]) -> Hardware:
     with under("fleet"):
         fleet = _fleet(scenario, catalogue)
     if scenario.fleet.mixture is not None:
-        notes += filter(None, [unused_variation(catalogue.fleet(scenario.fleet.mixture))])
+        notes += filter(None, [unused_variation(catalogue.fleet(scenario.fleet.mixture), scenario.costs)])
+    with under("costs.training_stack.clients"):
+        fleet = dataclasses.replace(fleet, device_table=_adapted(scenario, fleet.device_table))
     with under("server.device"):
         server = catalogue.device(scenario.server.device)
+    if (stack := scenario.costs.training_stack.server) is not None:
+        with under("costs.training_stack.server"):
+            server = under_stack(server, stack)
     with under("server.network"):
         downlink, uplink, latency_s = catalogue.network(scenario.server.network).median()
     with under("availability"):
         availability = availability_model(scenario, catalogue, len(fleet))
     # The server's downlink carries what clients send.
     links = ServerLinks(uplink_bytes_per_s=downlink, downlink_bytes_per_s=uplink, latency_s=latency_s)
-    return Hardware(fleet=fleet, server=server, server_links=links, availability=availability, notes=tuple(notes))
+    return Hardware(
+        fleet=fleet,
+        server=server,
+        server_links=links,
+        availability=availability,
+        variation=_variation(scenario, catalogue),
+        notes=tuple(notes),
+    )
 
 
 def _fleet(scenario: Scenario, catalogue: Catalogue) -> Fleet:
@@ -77,48 +91,36 @@ def _fleet(scenario: Scenario, catalogue: Catalogue) -> Fleet:
     return explicit_fleet(entries, catalogue, rng)
 
 
-def max_cuts(scenario: Scenario, memory: MemoryModel, fleet: Fleet, server: DeviceProfile) -> tuple[int, ...]:
-    """Return the deepest cut of each device of the fleet's table.
+def _adapted(scenario: Scenario, table: Sequence[DeviceProfile]) -> tuple[DeviceProfile, ...]:
+    """Return the clients' devices as the scenario's training stack and its assumptions on power make them."""
+    costs = scenario.costs
+    if costs.training_stack.clients is not None:
+        table = [under_stack(device, costs.training_stack.clients) for device in table]
+    if costs.energy == "assumed":
+        table = [with_assumed_power(device) for device in table]
+    return tuple(table)
 
-    Raises:
-        InputError: a device that some client has cannot hold the fewest blocks that the scenario asks of it, or the
-            server cannot hold its part.
-    """
-    policy = scenario.policy
-    limit = policy.max_cut if policy.kind == "splitft" else None
-    fits = [max_feasible_cut(device, memory, max_cut=limit) for device in fleet.device_table]
-    problems = []
-    num_having = np.bincount(fleet.device_index, minlength=len(fleet.device_table))
-    for number, device in enumerate(fleet.device_table):
-        needed = least_cut(scenario, device.id)
-        if num_having[number] and fits[number] < needed:
-            needs, has = memory.client(needed).total_bytes / GIBI, device.memory_usable_bytes / GIBI
-            problems.append(
-                Problem(
-                    f"{num_having[number]} client(s) with device '{device.id}' cannot hold {needed} block(s): it takes "
-                    f"{needs:.2f} GiB and {has:.2f} GiB are usable; choose another device, a smaller model, batch or "
-                    f"length, or a shallower cut (`splitft check` shows memory by cut)",
-                    key="fleet",
-                    value=device.id,
-                )
-            )
-    # The server has a copy of its part for each participant; the shallowest cuts leave it the most.
-    num_at_once = largest_cohort(scenario.selection, len(fleet))
-    shallowest = np.repeat([least_cut(scenario, device.id) for device in fleet.device_table], num_having)
-    shallowest = np.sort(shallowest)[:num_at_once]
-    needs_bytes = memory.server(shallowest.tolist(), slots=scenario.server.slots).total_bytes
-    if needs_bytes > server.memory_usable_bytes:
-        problems.append(
-            Problem(
-                f"device '{server.id}' cannot hold the server's part for {num_at_once:,} clients: that takes "
-                f"{needs_bytes / GIBI:.2f} GiB and {server.memory_usable_bytes / GIBI:.2f} GiB are usable",
-                key="server.device",
-                value=server.id,
-            )
-        )
-    if problems:
-        raise InputError(*problems)
-    return tuple(fits)
+
+def _variation(scenario: Scenario, catalogue: Catalogue) -> Variation:
+    costs, name = scenario.costs, scenario.fleet.mixture
+    mixture = None if name is None else catalogue.fleet(name)
+    client_ln_sigma = server_ln_sigma = 0.0
+    match costs.jitter:
+        case CatalogueJitter():
+            client_ln_sigma = _usual_jitter(mixture)
+        case LognormalJitter() as jitter:
+            client_ln_sigma, server_ln_sigma = jitter.client_ln_sigma, jitter.server_ln_sigma
+    throttle: Throttle | None = None
+    match costs.throttle:
+        case CatalogueThrottle():
+            throttle = None if mixture is None else mixture.throttle
+        case HeatThrottle(after_s=after_s, mean_frac=mean_frac, low_frac=low_frac, high_frac=high_frac):
+            throttle = Throttle(after_s=after_s, mean_frac=mean_frac, low_frac=low_frac, high_frac=high_frac)
+    return Variation(client_ln_sigma=client_ln_sigma, server_ln_sigma=server_ln_sigma, throttle=throttle)
+
+
+def _usual_jitter(mixture: FleetMixture | None) -> float:
+    return defaults().fleets.compute_jitter_ln_sigma.value if mixture is None else mixture.compute_jitter_ln_sigma
 
 
 def least_cut(scenario: Scenario, device: str) -> int:

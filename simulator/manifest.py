@@ -49,6 +49,7 @@ def _hardware(setting: Setting) -> dict[str, Any]:
         "server": _numbers(setting.server),
         "server_links": dataclasses.asdict(setting.server_links),
         "availability": setting.availability.identity(),
+        "variation": dataclasses.asdict(setting.variation),
     }
 
 

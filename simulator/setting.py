@@ -19,13 +19,18 @@ from simulator.cost import ProfiledCosts
 from simulator.dataset_section import DatasetSection
 from simulator.divided_text import DividedText, divide
 from simulator.drawn_lengths import drawn
-from simulator.hardware import hardware, max_cuts, under
+from simulator.energy import Powers, powers_of
+from simulator.fit import Fit, fit
+from simulator.hardware import hardware, under
 from simulator.memory import MemoryModel
 from simulator.models import Models, beside, blamed_on, models
+from simulator.pace import Variation
+from simulator.passes import check_measured
 from simulator.scenario import Scenario
 from simulator.selection import check_selection
 from simulator.world import ServerLinks
 from workloads.aggregators import FORGET_MOMENTS
+from workloads.counts import FLASH_ATTENTION, PLAIN_ATTENTION
 from workloads.data import DatasetSpec, load_dataset
 from workloads.known_shapes import KnownShape
 from workloads.models import ModelFiles, resolve_model
@@ -50,7 +55,9 @@ class Setting:
         data: who has which samples.
         costs: seconds and bytes of everything that a protocol does.
         memory: bytes on either side of the cut.
-        max_cuts: for each device of the fleet's table, the deepest cut that its memory and the scenario allow.
+        fit: which cuts fit, and who takes no part because none does.
+        variation: how computing times differ from those modelled.
+        powers: for each device of the fleet's table, what it takes in each of its states.
         notes: what a user should know of how the scenario was read.
     """
 
@@ -63,7 +70,9 @@ class Setting:
     data: ClientData
     costs: ProfiledCosts
     memory: MemoryModel
-    max_cuts: tuple[int, ...]
+    fit: Fit
+    variation: Variation
+    powers: tuple[Powers | None, ...]
     notes: tuple[str, ...]
 
     @property
@@ -98,6 +107,15 @@ class Setting:
         """Return the fewest blocks that a client may hold."""
         policy = self.scenario.policy
         return policy.min_cut if policy.kind == "splitft" else 1
+
+    @property
+    def max_cuts(self) -> tuple[int, ...]:
+        """Return for each device of the fleet's table the deepest cut that its memory and the scenario allow."""
+        return self.fit.max_cuts
+
+    def least_cut(self, client: int) -> int:
+        """Return the fewest blocks that a client may hold: the scenario's, or fewer if no more fit."""
+        return min(self.min_cut, self.max_cut(client))
 
     def max_cut(self, client: int) -> int:
         """Return the most blocks that a client may hold."""
@@ -146,6 +164,10 @@ def resolve(
         length_tokens=data.longest_tokens,
         checkpointing=scenario.workload.gradient_checkpointing,
     )
+    devices = (*fleet.device_table, server)
+    largest = scenario.workload.batch_size * data.longest_tokens
+    measured = check_measured(devices, used.charged_shape, scenario.workload.dtype, largest)
+    fits = fit(scenario, memory, fleet, server)
     return Setting(
         scenario=scenario,
         models=used,
@@ -156,13 +178,17 @@ def resolve(
         data=data,
         costs=costs,
         memory=memory,
-        max_cuts=max_cuts(scenario, memory, fleet, server),
+        fit=fits,
+        variation=machines.variation,
+        powers=powers_of(fleet.device_table),
         notes=(
             *scenario.notes,
             *machines.notes,
             *_tokenizer_notes(used.model, data),
             *_moment_notes(scenario),
             *_cost_only_notes(scenario),
+            *measured,
+            *fits.notes,
         ),
     )
 
@@ -235,5 +261,6 @@ def costs_of(scenario: Scenario, used: Models, fleet: Fleet, server: DeviceProfi
         device_index=fleet.device_index,
         server=server,
         aggregator=scenario.protocol.aggregator,
+        kernel=FLASH_ATTENTION if scenario.costs.attention == "flash" else PLAIN_ATTENTION,
         checkpointing=workload.gradient_checkpointing,
     )

@@ -15,7 +15,9 @@ import simpy
 
 from devices.fleets import Fleet
 from simulator.cost import Costs
+from simulator.energy import Powers
 from simulator.fluid import Link, Network, Transfer
+from simulator.pace import Pace
 from simulator.protocols.rounds import Status
 from simulator.records import NO_CAUSE, OUTSIDE_STEPS, SERVER_CLIENT
 from simulator.server import Job, Server
@@ -47,6 +49,8 @@ class World:
         costs: what a protocol asks for.
         spans: where it is written down.
         outages_s: from when until when nothing passes the server's connection; in order of time.
+        pace: how long computations really take; None: as long as they are modelled.
+        powers: of each device of the fleet's table; none where nobody's energy is known.
     """
 
     def __init__(
@@ -58,7 +62,11 @@ class World:
         costs: Costs,
         spans: SpanLog,
         outages_s: Sequence[tuple[float, float]] = (),
+        pace: Pace | None = None,
+        powers: Sequence[Powers | None] = (),
     ) -> None:
+        self.pace = pace
+        self._powers = powers
         self.env = simpy.Environment()
         self.network = Network(self.env)
         self.server = Server(self.env, slots=slots)
@@ -77,6 +85,10 @@ class World:
         up = Link(float(self._fleet.uplink_bytes_per_s[client]))
         down = Link(float(self._fleet.downlink_bytes_per_s[client]))
         return (up, self._server_up), (self._server_down, down), float(self._fleet.latency_s[client]) + self._latency_s
+
+    def powers(self, client: int) -> Powers | None:
+        """Return what the client's device takes in each of its states; None where that is not known."""
+        return self._powers[int(self._fleet.device_index[client])] if self._powers else None
 
     def run(self, work: Generator[simpy.Event, object, T]) -> T:
         """Let time pass until some work is done, and return its result."""
@@ -124,6 +136,7 @@ class Participant:
         num_steps: local steps completed.
         ended_s: when its own work of the round was over; what follows is waiting for others.
         status: how that ended; None while it is at work.
+        energy_j: what its device has taken so far; None where that is not known.
     """
 
     world: World
@@ -136,12 +149,16 @@ class Participant:
     num_steps: int = 0
     ended_s: float = math.inf
     status: Status | None = None
+    energy_j: float | None = None
 
     def __post_init__(self) -> None:
         """Start where the clock stands; look up the links once."""
         self._written_s = self.world.env.now  # until when its time is written down
         self._doing: tuple[str, str, Transfer | Job | None] = ("", "", None)
         self._up, self._down, self._latency_s = self.world.routes(self.client)
+        self._powers = self.world.powers(self.client)
+        if self._powers is not None:
+            self.energy_j = 0.0
 
     def begin(self, steps: Steps) -> simpy.Process:
         """Start to do what a protocol says, and return the event of its end, whichever it is."""
@@ -156,6 +173,8 @@ class Participant:
 
     def compute(self, kind: str, seconds: float) -> Steps:
         """Compute on the client's own device for `seconds`."""
+        if (pace := self.world.pace) is not None:
+            seconds = pace.client_s(kind, self.client, self.round, self.step, seconds, self.world.env.now)
         self._doing = kind, "client", None
         yield self.world.env.timeout(seconds)
         self._write(kind, "client")
@@ -170,6 +189,8 @@ class Participant:
 
     def serve(self, kind: str, seconds: float) -> Steps:
         """Wait for the server's turn, then let it work `seconds` for this client."""
+        if (pace := self.world.pace) is not None:
+            seconds = pace.server_s(kind, self.client, self.round, self.step, seconds)
         job = self.world.server.serve(seconds, tag=_Service())
         self._doing = kind, "server", job
         yield job
@@ -244,6 +265,20 @@ class Participant:
         self.seconds[kind] = self.seconds.get(kind, 0.0) + (self._written_s - start_s)
         if num_bytes:
             self.num_bytes[kind] = self.num_bytes.get(kind, 0) + num_bytes
+        energy_j: float | None = None
+        if self._powers is not None and self.energy_j is not None:
+            # Who is gone takes nothing for this run any more.
+            energy_j = 0.0 if kind == "offline" else self._powers[actor] * (self._written_s - start_s)
+            self.energy_j += energy_j
         self.last_span = self.world.spans.add(
-            kind, actor, self.client, self.round, self.step, start_s, self._written_s, num_bytes, self.last_span
+            kind,
+            actor,
+            self.client,
+            self.round,
+            self.step,
+            start_s,
+            self._written_s,
+            num_bytes,
+            self.last_span,
+            energy_j,
         )

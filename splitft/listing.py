@@ -96,6 +96,7 @@ def show_model(model: Name) -> None:
         "parameters": shape.num_parameters,
         "blocks": shape.num_blocks,
         "hidden_size": shape.hidden_size,
+        "linear_weights": shape.block.num_linear_weights,
         "vocabulary": shape.vocab_size,
         "longest_tokens": shape.max_positions,
     }
