@@ -5,7 +5,7 @@ time is that of the model to the bit where they have nothing to say.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from scipy.special import betaincinv
 
@@ -37,22 +37,33 @@ class Variation:
 
 
 @dataclass(slots=True)
-class _Heat:
-    """A client's device: it is hot once it has computed for the throttle's time, and cools as fast as it heats.
+class Heat:
+    """How warm a client's device is: hot once it has computed for the throttle's time; it cools as fast as it heats.
 
     Attributes:
-        frac: the share of its speed that it keeps when hot.
-        heat_s: computing time not yet cooled off, at `at_s`.
+        after_s: computing time until it is hot.
+        frac: the share of its speed that it keeps then.
+        warm_s: computing time that had not cooled off at `at_s`.
     """
 
+    after_s: float
     frac: float
-    heat_s: float = 0.0
+    warm_s: float = 0.0
     at_s: float = 0.0
+
+    def computing_s(self, seconds: float, now_s: float) -> float:
+        """Return how long the device computes from now on at what would take a cool one `seconds`, and warm it up."""
+        # One that was stopped in the middle of a computation is as warm as if it had gone on until now.
+        warm_s = max(0.0, self.warm_s - max(0.0, now_s - self.at_s))
+        cool_s = self.after_s - warm_s
+        taken_s = seconds if seconds <= cool_s else cool_s + (seconds - cool_s) / self.frac
+        self.warm_s, self.at_s = min(self.after_s, warm_s + taken_s), now_s + taken_s
+        return taken_s
 
 
 @dataclass(slots=True)
 class Pace:
-    """How long computations of one run really take. It remembers how warm the devices are that have computed.
+    """How long computations of one run really take. Between rounds it remembers how warm devices are.
 
     Args:
         variation: what the scenario says.
@@ -61,16 +72,31 @@ class Pace:
 
     variation: Variation
     seed: int
-    _heats: dict[int, _Heat] = field(default_factory=dict)
+    _heats: dict[int, Heat] = field(default_factory=dict)
 
-    def client_s(self, kind: str, client: int, round: int, step: int, seconds: float, now_s: float) -> float:  # noqa: A002, PLR0917
-        """Return how long a client computes from now on at what would take it `seconds`."""
-        varied_s = seconds * self._factor(self.variation.client_ln_sigma, kind, client, round, step)
-        return varied_s if self.variation.throttle is None else self._heated_s(client, varied_s, now_s)
+    def client_factor(self, kind: str, client: int, round: int, step: int) -> float:  # noqa: A002
+        """Return the factor of a computation of a client."""
+        return self._factor(self.variation.client_ln_sigma, kind, client, round, step)
 
-    def server_s(self, kind: str, client: int, round: int, step: int, seconds: float) -> float:  # noqa: A002
-        """Return how long the server computes for a client at what would take it `seconds`."""
-        return seconds * self._factor(self.variation.server_ln_sigma, kind, client, round, step)
+    def server_factor(self, kind: str, client: int, round: int, step: int) -> float:  # noqa: A002
+        """Return the factor of a computation of the server for a client."""
+        return self._factor(self.variation.server_ln_sigma, kind, client, round, step)
+
+    def heat(self, client: int) -> Heat | None:
+        """Return how warm a client's device is at the start of a round, for that round; None where devices stay cool.
+
+        What a round does to it counts from `keep` on.
+        """
+        throttle = self.variation.throttle
+        if throttle is None:
+            return None
+        known = self._heats.get(client)
+        return Heat(throttle.after_s, hot_frac(throttle, self.seed, client)) if known is None else replace(known)
+
+    def keep(self, client: int, heat: Heat | None) -> None:
+        """Remember how warm a client's device is at the end of a round."""
+        if heat is not None:
+            self._heats[client] = heat
 
     def _factor(self, ln_sigma: float, kind: str, client: int, round: int, step: int) -> float:  # noqa: A002
         """Return a log-normal number of mean 1: exp(sigma z - sigma²/2).
@@ -81,19 +107,6 @@ class Pace:
             return 1.0
         draw = generator(self.seed, f"jitter {kind}", client=client, round=round, step=max(step, 0)).standard_normal()
         return math.exp(ln_sigma * draw - ln_sigma**2 / 2)
-
-    def _heated_s(self, client: int, seconds: float, now_s: float) -> float:
-        throttle = self.variation.throttle
-        assert throttle is not None
-        heat = self._heats.get(client)
-        if heat is None:
-            heat = self._heats[client] = _Heat(hot_frac(throttle, self.seed, client))
-        # One that was stopped in the middle of a computation is as warm as if it had gone on until now.
-        warm_s = max(0.0, heat.heat_s - max(0.0, now_s - heat.at_s))
-        cool_s = throttle.after_s - warm_s
-        taken_s = seconds if seconds <= cool_s else cool_s + (seconds - cool_s) / heat.frac
-        heat.heat_s, heat.at_s = min(throttle.after_s, warm_s + taken_s), now_s + taken_s
-        return taken_s
 
 
 def hot_frac(throttle: Throttle, seed: int, client: int) -> float:

@@ -149,7 +149,7 @@ class Participant:
     num_steps: int = 0
     ended_s: float = math.inf
     status: Status | None = None
-    energy_j: float | None = None
+    energy_j: float | None = field(init=False)
 
     def __post_init__(self) -> None:
         """Start where the clock stands; look up the links once."""
@@ -157,8 +157,8 @@ class Participant:
         self._doing: tuple[str, str, Transfer | Job | None] = ("", "", None)
         self._up, self._down, self._latency_s = self.world.routes(self.client)
         self._powers = self.world.powers(self.client)
-        if self._powers is not None:
-            self.energy_j = 0.0
+        self.energy_j = None if self._powers is None else 0.0
+        self._heat = None if self.world.pace is None else self.world.pace.heat(self.client)
 
     def begin(self, steps: Steps) -> simpy.Process:
         """Start to do what a protocol says, and return the event of its end, whichever it is."""
@@ -173,10 +173,8 @@ class Participant:
 
     def compute(self, kind: str, seconds: float) -> Steps:
         """Compute on the client's own device for `seconds`."""
-        if (pace := self.world.pace) is not None:
-            seconds = pace.client_s(kind, self.client, self.round, self.step, seconds, self.world.env.now)
         self._doing = kind, "client", None
-        yield self.world.env.timeout(seconds)
+        yield self.world.env.timeout(self.computing_s(kind, seconds))
         self._write(kind, "client")
 
     def upload(self, *parts: tuple[str, int]) -> Steps:
@@ -189,9 +187,7 @@ class Participant:
 
     def serve(self, kind: str, seconds: float) -> Steps:
         """Wait for the server's turn, then let it work `seconds` for this client."""
-        if (pace := self.world.pace) is not None:
-            seconds = pace.server_s(kind, self.client, self.round, self.step, seconds)
-        job = self.world.server.serve(seconds, tag=_Service())
+        job = self.world.server.serve(self.serving_s(kind, seconds), tag=_Service())
         self._doing = kind, "server", job
         yield job
         self._write_service(kind, job)
@@ -200,6 +196,29 @@ class Participant:
         """Write down that the client has done nothing for its round since its own work was over."""
         if self._written_s < self.world.env.now:
             self._write("offline" if self.status == "dropped" else "round_wait", "idle")
+        if self.world.pace is not None:
+            self.world.pace.keep(self.client, self._heat)
+
+    def computing_s(self, kind: str, seconds: float) -> float:
+        """Return how long the client's device really takes from now on for what is modelled to take `seconds`."""
+        if self.world.pace is not None:
+            seconds *= self.world.pace.client_factor(kind, self.client, self.round, self.step)
+        return seconds if self._heat is None else self._heat.computing_s(seconds, self._written_s)
+
+    def serving_s(self, kind: str, seconds: float) -> float:
+        """Return how long the server really takes for this client for what is modelled to take `seconds`."""
+        if self.world.pace is not None:
+            seconds *= self.world.pace.server_factor(kind, self.client, self.round, self.step)
+        return seconds
+
+    def charge(self, kind: str, actor: str, seconds: float) -> float | None:
+        """Add what the client's device takes in a span, and return it; None where that is not known."""
+        if self._powers is None or self.energy_j is None:
+            return None
+        # Who is gone takes nothing for this run any more.
+        joules = 0.0 if kind == "offline" else self._powers[actor] * seconds
+        self.energy_j += joules
+        return joules
 
     def _work(self, steps: Steps) -> Steps:
         try:
@@ -265,11 +284,7 @@ class Participant:
         self.seconds[kind] = self.seconds.get(kind, 0.0) + (self._written_s - start_s)
         if num_bytes:
             self.num_bytes[kind] = self.num_bytes.get(kind, 0) + num_bytes
-        energy_j: float | None = None
-        if self._powers is not None and self.energy_j is not None:
-            # Who is gone takes nothing for this run any more.
-            energy_j = 0.0 if kind == "offline" else self._powers[actor] * (self._written_s - start_s)
-            self.energy_j += energy_j
+        energy_j = self.charge(kind, actor, self._written_s - start_s)
         self.last_span = self.world.spans.add(
             kind,
             actor,

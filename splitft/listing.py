@@ -271,6 +271,8 @@ def _flat(profile: Any) -> list[tuple[str, str]]:
             ]
         elif dataclasses.is_dataclass(value):
             rows += [(f"{field.name}.{part}", text) for part, text in _flat(value)]
+        elif isinstance(value, tuple) and all(map(dataclasses.is_dataclass, value)):
+            rows += [(f"{field.name}.{place}", str(item)) for place, item in enumerate(value)]
         else:
             rows.append(
                 (field.name, f"{value:.6g}" if isinstance(value, float) else "unknown" if value is None else str(value))

@@ -48,6 +48,7 @@ def test_a_file_states_times_in_milliseconds_with_their_origin() -> None:
         "my bench",
     )
     assert profile(DEVICE).measured_blocks == ()
+    assert str(BLOCK) == "hidden_size 64, linear_weights 49152, float32: 10 to 40 tokens"
 
 
 @pytest.mark.parametrize(
