@@ -121,6 +121,10 @@ class _Numbers:
         self.origins[field] = origin_of(number, self._stated.source, self._file)
         return value_of(number)
 
+    def note(self, field: str, stated: Stated) -> None:
+        """Note the origin of what is more than a number."""
+        self.origins[field] = origin_of(stated, self._stated.source, self._file)
+
     def required(self, field: str, key: str) -> float:
         """As `optional`, for what is never blank."""
         number = self.optional(field, key)
@@ -150,7 +154,7 @@ def _profile(stated: DeviceFile, numbers: _Numbers, name: str) -> DeviceProfile:
     if training is not None:
         numbers.origins["training_frac"] = origin_of(training, stated.source, name)
     for place, table in enumerate(stated.measured_blocks):
-        numbers.origins[f"{MEASURED_BLOCKS}.{place}"] = origin_of(table, stated.source, name)
+        numbers.note(f"{MEASURED_BLOCKS}.{place}", table)
     return DeviceProfile(
         id=name,
         label=stated.label or name,
