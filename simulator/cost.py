@@ -170,7 +170,7 @@ class ProfiledCosts:
 
     def _new_step(self, device_number: int, cut: int, batch_size: int, length_tokens: int) -> StepCosts:
         device, part = self._device_table[device_number], self._client_part(cut)
-        backward_s = self._passes.seconds(part, batch_size, length_tokens, device, forward=False, backward=True)
+        backward_s = self._backward_s(part, batch_size, length_tokens, device)
         gradient_bytes = self._gradient_bytes(batch_size, length_tokens)
         gradient_coding_s = self._coding_s(gradient_bytes, batch_size, length_tokens, device)
         return StepCosts(
@@ -193,11 +193,16 @@ class ProfiledCosts:
         )
 
     def _client_forward_s(self, device: DeviceProfile, cut: int, batch_size: int, length_tokens: int) -> float:
-        part = self._client_part(cut)
-        forward_s = self._passes.seconds(part, batch_size, length_tokens, device, forward=True, backward=False)
+        forward_s = self._forward_s(self._client_part(cut), batch_size, length_tokens, device)
         return forward_s + self._coding_s(
             self._activation_bytes(batch_size, length_tokens), batch_size, length_tokens, device
         )
+
+    def _forward_s(self, part: Part, batch_size: int, length_tokens: int, device: DeviceProfile) -> float:
+        return self._passes.seconds(part, batch_size, length_tokens, device, forward=True, backward=False)
+
+    def _backward_s(self, part: Part, batch_size: int, length_tokens: int, device: DeviceProfile) -> float:
+        return self._passes.seconds(part, batch_size, length_tokens, device, forward=False, backward=True)
 
     def _new_server_s(self, cut: int, batch_size: int, length_tokens: int, *, is_training: bool) -> float:
         part = self._server_part(cut)
