@@ -9,6 +9,8 @@ from pydantic_core import PydanticCustomError
 
 from simulator.fields import STRICT, Id, NonNegative, PositivePart, agreeing
 
+LnSigma = Annotated[float, Field(ge=0, le=2)]  # at 2, one step in twenty takes 27 times the median step or more
+
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class StackSection:
@@ -48,8 +50,8 @@ class LognormalJitter:
     """
 
     kind: Literal["lognormal"] = "lognormal"
-    client_ln_sigma: NonNegative = 0.15
-    server_ln_sigma: NonNegative = 0.0
+    client_ln_sigma: LnSigma = 0.15
+    server_ln_sigma: LnSigma = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

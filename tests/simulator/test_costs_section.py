@@ -58,6 +58,7 @@ def test_a_section_comes_back_from_plain_data() -> None:
         ({"jitter": "log"}, "costs.jitter.kind: unknown kind 'log'; allowed: none, catalogue, lognormal"),
         ({"jitter": 0.15}, "costs.jitter: expected a word or a mapping with its kind"),
         ({"jitter": {"client_ln_sigma": -0.1}}, "costs.jitter.client_ln_sigma: expected a number of at least 0"),
+        ({"jitter": {"server_ln_sigma": 3}}, "costs.jitter.server_ln_sigma: expected a number of at most 2, got 3"),
         ({"throttle": {"after": 1}}, "costs.throttle.after: unknown key; allowed: kind, after_s, mean_frac,"),
         ({"throttle": {"mean_frac": 0}}, "costs.throttle.mean_frac: expected a number greater than 0"),
         ({"throttle": {"mean_frac": 0.5}}, "costs.throttle.mean_frac: must be from 0.65 to 0.99"),
