@@ -17,6 +17,7 @@ from splitft.show import GIB, megabytes, table
 from workloads.shapes import ModelShape
 
 MAX_CUTS = 16
+MAX_MEMORY_CUTS = 6  # two rows each; `--json` has all
 MAX_DEVICES = 40
 
 
@@ -29,7 +30,7 @@ def check_tables(setting: Setting) -> list[Table]:
     return [
         table([setting.scenario.name, ""], _facts(setting)),
         _by_cut(rows, found.length_tokens, setting.models.priced_as),
-        _memory_by_cut(rows, setting),
+        _memory_by_cut([row for row in rows if row.cut in spread[:MAX_MEMORY_CUTS]], setting),
         _by_device(found.devices, shown, spread),
     ]
 
@@ -120,6 +121,7 @@ def _memory_by_cut(rows: Sequence[CutPrediction], setting: Setting) -> Table:
         ],
         title="Memory by cut, in GiB",
         caption=f"{batch}, {workload.optimizer.kind}, {blocks}; server: adapters of a whole round",
+        optional=("process", "work space", "logits"),
     )
 
 

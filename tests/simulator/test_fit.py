@@ -10,6 +10,7 @@ from devices.problems import InputError
 from devices.units import GIBI
 from simulator.availability import Availability
 from simulator.fit import held
+from simulator.overheads import assumed_overhead
 from simulator.policies.observation import Decision
 from simulator.setting import Setting, resolve
 from tests.simulator.device_profiles import LENGTHS
@@ -95,7 +96,9 @@ def test_nothing_is_lower_than_one_block(own: Path) -> None:
     (own / "small.yaml").write_text(DEVICE.format(usable="0.1"))
     with pytest.raises(InputError, match=r"cannot hold 4 block\(s\): it takes 0\.51 GiB and 0\.10 GiB are usable"):
         setting(own, FIXED, "costs.oom=lower-cut")
-    assert setting(own, FIXED, "costs.oom=exclude").fit.excluded == (True, False)
+    without = setting(own, FIXED, "costs.oom=exclude")
+    assert without.fit.excluded == (True, False)
+    assert set(assumed_overhead(without).client_frac) == {"large"}  # the other one can hold no cut at all
 
 
 def test_a_scenario_that_excludes_everybody_is_refused(own: Path) -> None:
