@@ -1,4 +1,4 @@
-"""A faster device, link or server never ends a lone client's round later, whatever else is charged."""
+"""A faster device, link or server never ends a lone client later, with variation and, down to half speed, with heat."""
 
 import dataclasses
 from types import SimpleNamespace
@@ -77,10 +77,12 @@ IMPROVEMENTS = [
     *((where, field) for where in ("client", "server") for field in (*MORE, *LESS)),
     *(("link", field) for field in (*LINKS, "latency_s")),
 ]
+# A device that waits less also rests less: a second of rest saves 1/frac - 1 seconds of slow computing, which is more
+# than a second below half the speed. Then, and only then, a faster link or server may end a hot client later.
 VARIATIONS = [
     Variation(),
     Variation(client_ln_sigma=0.3, server_ln_sigma=0.1),
-    Variation(throttle=Throttle(after_s=0.5, mean_frac=0.4, low_frac=0.4, high_frac=0.4)),
+    Variation(throttle=Throttle(after_s=0.5, mean_frac=0.5, low_frac=0.5, high_frac=0.5)),
 ]
 
 
@@ -106,7 +108,7 @@ def devices(draw: st.DrawFn) -> dict[str, Any]:
     factor=st.floats(1.0, 100.0),
     variation=st.sampled_from(VARIATIONS),
 )
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_a_lone_client_never_ends_later_for_a_faster_device_server_or_link(
     client: dict[str, Any],
     server: dict[str, Any],
