@@ -1,7 +1,7 @@
 """The machines of a scenario: fleet, server and links, and which cuts fit into their memory."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +10,9 @@ import numpy as np
 
 from devices.catalogue.lookup import Catalogue
 from devices.fleets import Fleet, FleetEntry, explicit_fleet, mixture_fleet
-from devices.problems import InputError, Problem
+from devices.problems import Findings, InputError, Problem, did_you_mean
 from devices.profiles import DeviceProfile
+from devices.strict_yaml import read_document
 from devices.units import GIBI
 from simulator.availability import AvailabilityModel, availability_model
 from simulator.caveats import unused_variation
@@ -45,36 +46,93 @@ def hardware(scenario: Scenario, catalogue_folders: Sequence[Path]) -> Hardware:
     """Return the machines of a scenario; profiles beside its file count as the user's own.
 
     Raises:
-        InputError: a profile cannot be found or used.
+        InputError: profiles cannot be found or used; all of them are told.
     """
     own = [scenario.folder] if scenario.folder is not None else []
     catalogue = Catalogue((*own, *catalogue_folders))
     notes = [f"{entry.kind} '{entry.id}' is yours ({entry.file}), not the shipped one" for entry in catalogue.shadowed]
-    with under("fleet"):
-        fleet = _fleet(scenario, catalogue)
+    found = Findings()
+    fleet = found.find(lambda: _fleet(scenario, catalogue))
+    server = found.find(lambda: _server_device(scenario, catalogue))
+    links = found.find(lambda: _server_links(scenario, catalogue))
+    availability = found.find(lambda: _availability(scenario, catalogue, fleet))
+    found.find(lambda: check_devices_named(scenario, fleet()))
+    found.tell()
     if scenario.fleet.mixture is not None:
         notes += filter(None, [unused_variation(catalogue.fleet(scenario.fleet.mixture))])
+    return Hardware(
+        fleet=fleet(), server=server(), server_links=links(), availability=availability(), notes=tuple(notes)
+    )
+
+
+def _server_device(scenario: Scenario, catalogue: Catalogue) -> DeviceProfile:
     with under("server.device"):
-        server = catalogue.device(scenario.server.device)
+        return catalogue.device(scenario.server.device)
+
+
+def _server_links(scenario: Scenario, catalogue: Catalogue) -> ServerLinks:
     with under("server.network"):
         downlink, uplink, latency_s = catalogue.network(scenario.server.network).median()
-    with under("availability"):
-        availability = availability_model(scenario, catalogue, len(fleet))
     # The server's downlink carries what clients send.
-    links = ServerLinks(uplink_bytes_per_s=downlink, downlink_bytes_per_s=uplink, latency_s=latency_s)
-    return Hardware(fleet=fleet, server=server, server_links=links, availability=availability, notes=tuple(notes))
+    return ServerLinks(uplink_bytes_per_s=downlink, downlink_bytes_per_s=uplink, latency_s=latency_s)
+
+
+def _availability(scenario: Scenario, catalogue: Catalogue, fleet: Callable[[], Fleet]) -> AvailabilityModel:
+    if scenario.fleet.mixture is not None or scenario.availability.kind == "trace":
+        fleet()  # names the profile that suits it, or has a row for each client
+    with under("availability"):
+        return availability_model(scenario, catalogue, scenario.fleet.num_clients)
 
 
 def _fleet(scenario: Scenario, catalogue: Catalogue) -> Fleet:
     section, rng = scenario.fleet, generator(scenario.seed.fleet, "fleet")
     if section.mixture is not None:
         assert section.count is not None  # the section refuses a mixture without it
-        return mixture_fleet(section.mixture, section.count, catalogue, rng)
+        with under("fleet"), _told_in_its_file(section.mixture, catalogue):
+            return mixture_fleet(section.mixture, section.count, catalogue, rng)
     entries = [
         FleetEntry(device=group.device, network=group.network, via=group.via, count=group.count)
         for group in section.clients or ()
     ]
-    return explicit_fleet(entries, catalogue, rng)
+    with under("fleet"):
+        return explicit_fleet(entries, catalogue, rng)
+
+
+@contextmanager
+def _told_in_its_file(mixture: str, catalogue: Catalogue) -> Iterator[None]:
+    """Place problems with the members of a mixture in the mixture's file."""
+    try:
+        yield
+    except InputError as error:
+        is_member = [p.file is None and (p.key or "").startswith(("devices.", "networks.")) for p in error.problems]
+        document = read_document(catalogue.file("fleets", mixture)) if any(is_member) else None
+        raise InputError(
+            *(
+                document.located(problem) if document and member else problem
+                for problem, member in zip(error.problems, is_member, strict=True)
+            )
+        ) from None
+
+
+def check_devices_named(scenario: Scenario, fleet: Fleet) -> None:
+    """Make sure that a policy which names devices names those of the fleet.
+
+    Raises:
+        InputError: no client has such a device.
+    """
+    policy, ids = scenario.policy, [device.id for device in fleet.device_table]
+    named = policy.cuts if policy.kind == "per-device" else {}
+    problems = [
+        Problem(
+            f"no client has the device '{name}'; the fleet has {', '.join(ids)}{did_you_mean(name, ids)}",
+            key=f"policy.cuts.{name}",
+            value=name,
+        )
+        for name in named
+        if name not in ids
+    ]
+    if problems:
+        raise InputError(*problems)
 
 
 def max_cuts(scenario: Scenario, memory: MemoryModel, fleet: Fleet, server: DeviceProfile) -> tuple[int, ...]:
@@ -98,7 +156,7 @@ def max_cuts(scenario: Scenario, memory: MemoryModel, fleet: Fleet, server: Devi
                     f"{num_having[number]} client(s) with device '{device.id}' cannot hold {needed} block(s): it takes "
                     f"{needs:.2f} GiB and {has:.2f} GiB are usable; choose another device, a smaller model, batch or "
                     f"length, or a shallower cut (`splitft check` shows memory by cut)",
-                    key="fleet",
+                    key=_key_of(scenario, device.id),
                     value=device.id,
                 )
             )
@@ -119,6 +177,13 @@ def max_cuts(scenario: Scenario, memory: MemoryModel, fleet: Fleet, server: Devi
     if problems:
         raise InputError(*problems)
     return tuple(fits)
+
+
+def _key_of(scenario: Scenario, device: str) -> str:
+    """Return the key that gives clients a device, the first where there are several."""
+    groups = scenario.fleet.clients or ()
+    places = (f"fleet.clients.{place}.device" for place, group in enumerate(groups) if group.device == device)
+    return next(places, "fleet.mixture")
 
 
 def least_cut(scenario: Scenario, device: str) -> int:
