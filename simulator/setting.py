@@ -20,7 +20,7 @@ from simulator.cost import ProfiledCosts
 from simulator.dataset_section import DatasetSection
 from simulator.divided_text import DividedText, divide
 from simulator.drawn_lengths import drawn
-from simulator.hardware import Hardware, hardware, max_cuts, under
+from simulator.hardware import hardware, max_cuts, under
 from simulator.memory import MemoryModel
 from simulator.models import Models, beside, blamed_on, models
 from simulator.scenario import Scenario
