@@ -265,3 +265,10 @@ def test_an_interruption_ends_with_130(call, monkeypatch):
 
     monkeypatch.setattr("splitft.commands.run_scenario", interrupt)
     assert call("run", "quickstart")[0] == 130
+
+
+def test_a_fleet_says_why_it_cannot_be_used_and_nothing_of_it_where_it_can(call):
+    _, usable, _ = call("fleets", "show", "edge-lab")
+    assert "unusable" not in usable
+    _, unusable, _ = call("fleets", "show", "fedscale-compat")
+    assert "unusable" in unusable
