@@ -23,7 +23,7 @@ def closing_table(run: Run, setting: Setting) -> Table:
         ("simulated time", f"{duration(summary.simulated_s)} for {summary.num_rounds} rounds"),
         *_bytes(summary),
         *([("diverged", _diverged(summary))] if summary.diverged_round is not None else []),
-        *_quality(summary, setting.scenario.execution.trainer),
+        *_quality(summary),
         *_work(run),
         *((f"perplexity {target.perplexity:g}", _reached(target)) for target in summary.targets),
         *_slowest(summary),
@@ -81,10 +81,9 @@ def _kind(kind: str, num_bytes: int) -> str:
     return f"{kind.partition('_')[2].replace('_', ' ')} {megabytes(num_bytes)}"
 
 
-def _quality(summary: RunSummary, trainer: str) -> list[tuple[str, str]]:
-    if trainer == "cost-only":
+def _quality(summary: RunSummary) -> list[tuple[str, str]]:
+    if summary.before is None:  # whoever trains is measured before the first round
         return [("perplexity", "nothing was learned: cost-only")]
-    assert summary.before is not None  # whoever trains is measured before the first round
     assert summary.after is not None  # and after the last
     change = summary.after.perplexity / summary.before.perplexity - 1
     changed = f" ({change:+.1%})" if math.isfinite(change) else ""
