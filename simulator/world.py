@@ -47,6 +47,10 @@ class World:
         costs: what a protocol asks for.
         spans: where it is written down.
         outages_s: from when until when nothing passes the server's connection; in order of time.
+        fast_forward: whether rounds in which nobody meets anybody may do without events.
+
+    Attributes:
+        num_forwarded, num_in_vain: rounds that did without events, and those that were tried and could not.
     """
 
     def __init__(
@@ -58,12 +62,15 @@ class World:
         costs: Costs,
         spans: SpanLog,
         outages_s: Sequence[tuple[float, float]] = (),
+        fast_forward: bool = True,
     ) -> None:
         self.env = simpy.Environment()
         self.network = Network(self.env)
         self.server = Server(self.env, slots=slots)
         self.costs = costs
         self.spans = spans
+        self.fast_forward = fast_forward
+        self.num_forwarded = self.num_in_vain = 0
         self._fleet = fleet
         self._latency_s = server_links.latency_s
         self._server_up = _interrupted(server_links.uplink_bytes_per_s, outages_s)
@@ -77,6 +84,16 @@ class World:
         up = Link(float(self._fleet.uplink_bytes_per_s[client]))
         down = Link(float(self._fleet.downlink_bytes_per_s[client]))
         return (up, self._server_up), (self._server_down, down), float(self._fleet.latency_s[client]) + self._latency_s
+
+    def forget_rates(self) -> None:
+        """Forget how the server's links were shared, where nothing is under way: the next round finds no traces of it.
+
+        What is forgotten are wake-ups of messages that were cut off. They would do nothing, but be in the order of
+        events, which may decide who comes first of those who come at the same moment.
+        """
+        for link in (self._server_up, self._server_down):
+            if not link.num_transfers:
+                link.star = None
 
     def run(self, work: Generator[simpy.Event, object, T]) -> T:
         """Let time pass until some work is done, and return its result."""
@@ -142,6 +159,11 @@ class Participant:
         self._written_s = self.world.env.now  # until when its time is written down
         self._doing: tuple[str, str, Transfer | Job | None] = ("", "", None)
         self._up, self._down, self._latency_s = self.world.routes(self.client)
+
+    @property
+    def routes(self) -> tuple[Sequence[Link], Sequence[Link]]:
+        """Return the links of its way up and of its way down."""
+        return self._up, self._down
 
     def begin(self, steps: Steps) -> simpy.Process:
         """Start to do what a protocol says, and return the event of its end, whichever it is."""

@@ -1,0 +1,101 @@
+"""A participant that goes through its round at once, on a clock of its own, as if it met nobody."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+import simpy
+
+from simulator.fluid import Link
+from simulator.protocols.rounds import Status
+from simulator.records import OUTSIDE_STEPS
+from simulator.world import Participant, Steps
+
+Done: TypeAlias = tuple[float, str, str, int, float, int]
+"""Something that was done: end_s, kind, actor, step, start_s, num_bytes."""
+
+
+@dataclass(kw_only=True)
+class Walker(Participant):
+    """A participant whose clock is its own: the time until which its time is written down.
+
+    Every end is the float that the events would have come to: `now + seconds` for a computation and for the server,
+    `(now + latency) + bytes / rate` for a message that is never slowed.
+
+    Attributes:
+        done: what it did, in order.
+        served_s: from when until when the server was at work for it.
+        rest: what the server had still to do for it when it was broken off; it stands at the end of `done`.
+    """
+
+    done: list[Done] = field(default_factory=list)
+    served_s: list[tuple[float, float]] = field(default_factory=list)
+    rest: Done | None = None
+
+    def walk(self, steps: Steps, stop_s: float, status: Status) -> bool:
+        """Go through the round, to be stopped at a time if it is still at work after that, for what `status` says.
+
+        Returns:
+            Whether it could; not if it waits for anything but its own work.
+        """
+        self._stop_s, self._stop_status = stop_s, status
+        return not any(True for _ in self._work(steps))
+
+    def compute(self, kind: str, seconds: float) -> Steps:
+        """Be done with a computation."""
+        end_s = self._written_s + seconds
+        if end_s > self._stop_s:
+            self._cut(kind, "client")
+        self._do(kind, "client", end_s)
+        return _NOTHING
+
+    def serve(self, kind: str, seconds: float) -> Steps:
+        """Be done with a use of the server, which is free."""
+        end_s = self._written_s + seconds
+        self.served_s.append((self._written_s, end_s))
+        if end_s > self._stop_s:
+            self.rest = end_s, kind, "server", self.step, self._stop_s, 0
+            self._cut(kind, "server")
+        self._do(kind, "server", end_s)
+        return _NOTHING
+
+    def _send(self, actor: str, route: Sequence[Link], parts: Sequence[tuple[str, int]]) -> Steps:
+        rate, latency_s = min([link.capacity_bytes_per_s for link in route]), self._latency_s
+        for kind, num_bytes in parts:
+            if num_bytes == 0:
+                continue  # nothing is sent
+            moves_s = self._written_s + latency_s
+            end_s = moves_s + num_bytes / rate
+            if end_s > self._stop_s:
+                moving_s = max(0.0, self._stop_s - moves_s)
+                left = max(0.0, num_bytes - rate * moving_s)
+                self._cut(kind, actor, round(num_bytes - left))
+            self._do(kind, actor, end_s, num_bytes)
+            latency_s = 0.0
+        return _NOTHING
+
+    def _do(self, kind: str, actor: str, end_s: float, num_bytes: int = 0) -> None:
+        start_s, self._written_s = self._written_s, end_s
+        self.seconds[kind] = self.seconds.get(kind, 0.0) + (end_s - start_s)
+        if num_bytes:
+            self.num_bytes[kind] = self.num_bytes.get(kind, 0) + num_bytes
+        self.done.append((end_s, kind, actor, self.step, start_s, num_bytes))
+
+    def _cut(self, kind: str, actor: str, num_bytes: int = 0) -> None:
+        """Come as far as there is time, and then be stopped as a process is."""
+        self._do(kind, actor, self._stop_s, num_bytes)
+        raise simpy.Interrupt(None)
+
+    def _break_off(self) -> None:
+        self.status = self._stop_status
+        self.step = OUTSIDE_STEPS
+        if self.rest is not None:
+            self.done.append(self.rest)
+
+
+def _nothing() -> Steps:
+    yield from ()
+
+
+_NOTHING = _nothing()
+next(_NOTHING, None)  # a generator that has come to its end: it can be waited for again and again
