@@ -15,7 +15,7 @@ the round runs on events as ever: what comes out is equal to the bit, and so are
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Final
 
@@ -26,9 +26,8 @@ from simulator.alone import ClientRound
 from simulator.bands import units
 from simulator.fluid import Link
 from simulator.protocols.rounds import ClientPlan, Status, Terms
-from simulator.records import SERVER_CLIENT
 from simulator.server import Server
-from simulator.walker import Walker
+from simulator.walker import CAUSE, CLIENT, END_S, STEP, Span, Walker
 from simulator.world import World
 
 PATIENCE: Final = 2
@@ -75,7 +74,7 @@ def forwarded(
         world.num_in_vain += 1
         return None
     world.num_forwarded += 1
-    _write(world, number, walkers, order)
+    _write(world, walkers, order)
     return walkers
 
 
@@ -161,13 +160,13 @@ def _check_server(walkers: Sequence[Walker], server: Server) -> None:
 
 def _check_rests(walkers: Sequence[Walker]) -> None:
     over_s = max(me.ended_s for me in walkers)
-    if any(me.rest is not None and me.rest[0] >= over_s for me in walkers):
+    if any(me.rest is not None and me.rest[END_S] >= over_s for me in walkers):
         raise NotCertain
 
 
 def _order(walkers: Sequence[Walker]) -> NDArray[np.int64]:
     """Return the order in which all that was done ends; places count through the walkers' lists."""
-    ends_s = np.fromiter(chain.from_iterable((done[0] for done in me.done) for me in walkers), float)
+    ends_s = np.fromiter(chain.from_iterable((span[END_S] for span in me.done) for me in walkers), float)
     nums = [len(me.done) for me in walkers]
     # Whoever is stopped at a time is stopped after everything else of that time.
     is_cut = np.zeros(len(ends_s), bool)
@@ -183,23 +182,26 @@ def _order(walkers: Sequence[Walker]) -> NDArray[np.int64]:
     for place in np.flatnonzero(tied).tolist():
         one, other = who[place : place + 2].tolist()
         num = order[place] - firsts[one] + 1
-        begin = agreed[one, other]
-        if num != order[place + 1] - firsts[other] + 1 or (
-            walkers[one].done[begin:num] != walkers[other].done[begin:num]
+        since = agreed[one, other]
+        if num != order[place + 1] - firsts[other] + 1 or not all(
+            map(_in_lockstep, walkers[one].done[since:num], walkers[other].done[since:num])
         ):
-            raise NotCertain  # they are not in lockstep
+            raise NotCertain
         agreed[one, other] = num
     return order
 
 
-def _write(world: World, number: int, walkers: Sequence[Walker], order: NDArray[np.int64]) -> None:
-    done = [(me, one) for me in walkers for one in me.done]
+def _in_lockstep(one: Span, other: Span) -> bool:
+    return one[:CLIENT] == other[:CLIENT] and one[STEP:CAUSE] == other[STEP:CAUSE]
+
+
+def _write(world: World, walkers: Sequence[Walker], order: NDArray[np.int64]) -> None:
+    add: Callable[..., int] = world.spans.add
+    spans = [(me, span) for me in walkers for span in me.done]
     for place in order.tolist():
-        me, one = done[place]
-        end_s, kind, actor, step, start_s, num_bytes = one
-        if one is me.rest:
-            world.spans.add(kind, actor, SERVER_CLIENT, number, step, start_s, end_s, 0, me.last_span)
-        else:
-            me.last_span = world.spans.add(
-                kind, actor, me.client, number, step, start_s, end_s, num_bytes, me.last_span
-            )
+        me, span = spans[place]
+        span_id = add(*span[:CAUSE], me.last_span, *span[CAUSE + 1 :])
+        if span is not me.rest:
+            me.last_span = span_id
+    for me in walkers:
+        me.rejoin()

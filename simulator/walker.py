@@ -2,17 +2,20 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import simpy
 
 from simulator.fluid import Link
 from simulator.protocols.rounds import Status
-from simulator.records import OUTSIDE_STEPS
+from simulator.records import NO_CAUSE, OUTSIDE_STEPS, SERVER_CLIENT
 from simulator.world import Participant, Steps
 
-Done: TypeAlias = tuple[float, str, str, int, float, int]
-"""Something that was done: end_s, kind, actor, step, start_s, num_bytes."""
+Span: TypeAlias = tuple[Any, ...]
+"""The arguments of `SpanLog.add`, in order."""
+
+CLIENT, STEP, END_S, CAUSE = 2, 4, 6, 8
+"""Places in it."""
 
 
 @dataclass(kw_only=True)
@@ -23,14 +26,19 @@ class Walker(Participant):
     `(now + latency) + bytes / rate` for a message that is never slowed.
 
     Attributes:
-        done: what it did, in order.
+        done: what it did, in order, not yet written down.
         served_s: from when until when the server was at work for it.
         rest: what the server had still to do for it when it was broken off; it stands at the end of `done`.
     """
 
-    done: list[Done] = field(default_factory=list)
+    done: list[Span] = field(default_factory=list)
     served_s: list[tuple[float, float]] = field(default_factory=list)
-    rest: Done | None = None
+    rest: Span | None = None
+
+    def __post_init__(self) -> None:
+        """Keep what it does to itself."""
+        super().__post_init__()
+        self._add_span = self._keep
 
     def walk(self, steps: Steps, stop_s: float, status: Status) -> bool:
         """Go through the round, to be stopped at a time if it is still at work after that, for what `status` says.
@@ -41,12 +49,16 @@ class Walker(Participant):
         self._stop_s, self._stop_status = stop_s, status
         return not any(True for _ in self._work(steps))
 
+    def rejoin(self) -> None:
+        """Go on at the world's clock."""
+        self._add_span = self.world.spans.add
+
     def compute(self, kind: str, seconds: float) -> Steps:
         """Be done with a computation."""
         end_s = self._written_s + seconds
         if end_s > self._stop_s:
             self._cut(kind, "client")
-        self._do(kind, "client", end_s)
+        self._write(kind, "client", end_s=end_s)
         return _NOTHING
 
     def serve(self, kind: str, seconds: float) -> Steps:
@@ -54,9 +66,9 @@ class Walker(Participant):
         end_s = self._written_s + seconds
         self.served_s.append((self._written_s, end_s))
         if end_s > self._stop_s:
-            self.rest = end_s, kind, "server", self.step, self._stop_s, 0
+            self.rest = kind, "server", SERVER_CLIENT, self.round, self.step, self._stop_s, end_s, 0
             self._cut(kind, "server")
-        self._do(kind, "server", end_s)
+        self._write(kind, "server", end_s=end_s)
         return _NOTHING
 
     def _send(self, actor: str, route: Sequence[Link], parts: Sequence[tuple[str, int]]) -> Steps:
@@ -70,20 +82,17 @@ class Walker(Participant):
                 moving_s = max(0.0, self._stop_s - moves_s)
                 left = max(0.0, num_bytes - rate * moving_s)
                 self._cut(kind, actor, round(num_bytes - left))
-            self._do(kind, actor, end_s, num_bytes)
+            self._write(kind, actor, end_s=end_s, num_bytes=num_bytes)
             latency_s = 0.0
         return _NOTHING
 
-    def _do(self, kind: str, actor: str, end_s: float, num_bytes: int = 0) -> None:
-        start_s, self._written_s = self._written_s, end_s
-        self.seconds[kind] = self.seconds.get(kind, 0.0) + (end_s - start_s)
-        if num_bytes:
-            self.num_bytes[kind] = self.num_bytes.get(kind, 0) + num_bytes
-        self.done.append((end_s, kind, actor, self.step, start_s, num_bytes))
+    def _keep(self, *span: Any) -> int:
+        self.done.append(span)
+        return NO_CAUSE
 
     def _cut(self, kind: str, actor: str, num_bytes: int = 0) -> None:
         """Come as far as there is time, and then be stopped as a process is."""
-        self._do(kind, actor, self._stop_s, num_bytes)
+        self._write(kind, actor, end_s=self._stop_s, num_bytes=num_bytes)
         raise simpy.Interrupt(None)
 
     def _break_off(self) -> None:

@@ -6,7 +6,7 @@ no protocol needs to know: what it was doing is broken off and written down here
 """
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -133,6 +133,8 @@ class _Service:
 class Participant:
     """One client in one round: what it can do, and what that has cost it so far.
 
+    `walker.Walker` does the same things without events: how long they take has to be changed in both.
+
     Attributes:
         seconds: time spent so far by span kind.
         num_bytes: bytes sent or received so far by span kind.
@@ -159,6 +161,7 @@ class Participant:
         self._written_s = self.world.env.now  # until when its time is written down
         self._doing: tuple[str, str, Transfer | Job | None] = ("", "", None)
         self._up, self._down, self._latency_s = self.world.routes(self.client)
+        self._add_span: Callable[..., int] = self.world.spans.add
 
     @property
     def routes(self) -> tuple[Sequence[Link], Sequence[Link]]:
@@ -266,6 +269,6 @@ class Participant:
         self.seconds[kind] = self.seconds.get(kind, 0.0) + (self._written_s - start_s)
         if num_bytes:
             self.num_bytes[kind] = self.num_bytes.get(kind, 0) + num_bytes
-        self.last_span = self.world.spans.add(
+        self.last_span = self._add_span(
             kind, actor, self.client, self.round, self.step, start_s, self._written_s, num_bytes, self.last_span
         )
