@@ -80,6 +80,8 @@ def forwarded(
 
 def _walkers(world: World, number: int, plans: Sequence[ClientPlan]) -> list[Walker]:
     """Return the participants, if all can send and receive at once at the full rates of their own links."""
+    if not world.server.is_idle:  # it still has something to end for a client of the last round that has gone
+        raise NotCertain
     walkers = [Walker(world=world, client=plan.client, round=number) for plan in plans]
     loads = [_load(me) for me in walkers]
     users, total = Counter(chain.from_iterable(loads)), Counter(loads[0])
@@ -149,8 +151,6 @@ def _enough(
 
 def _check_server(walkers: Sequence[Walker], server: Server) -> None:
     """Make sure that nobody waits, where whoever comes at the very end of somebody's turn counts as waiting."""
-    if not server.is_idle:  # it still has something to end for a client of the last round that has gone
-        raise NotCertain
     times_s = np.array(list(chain.from_iterable(me.served_s for me in walkers))).reshape(-1, 2)
     starts_s, ends_s = np.sort(times_s[:, 0]), np.sort(times_s[:, 1])
     num_there = np.arange(1, len(starts_s) + 1) - np.searchsorted(ends_s, starts_s, side="left")
