@@ -53,7 +53,8 @@ class Load:
     """How much the clients have of the server.
 
     Attributes:
-        link_bytes_per_s: of its link, each way, for each client (a phone of the fleet has 6 MB/s up, 20 MB/s down).
+        link_bytes_per_s: of its link, each way, for each client (a phone of the fleet has 8 MB/s up and
+            17 MB/s down, on average).
         clients_per_slot: so many clients share a slot.
         fast_forward: whether rounds may do without events.
     """
