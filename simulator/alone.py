@@ -7,11 +7,7 @@ from simulator.protocols.rounds import ClientPlan
 from simulator.world import Participant, Steps, World
 
 ClientRound = Callable[[Participant, ClientPlan], Steps]
-"""What a client does in a round, step by step.
-
-It acts through its participant alone, because it is also walked through without events: here to see how long it takes,
-in `fast_forward` in earnest.
-"""
+"""What a client does in a round, step by step."""
 
 
 class Alone(Participant):

@@ -27,15 +27,11 @@ from simulator.bands import units
 from simulator.fluid import Link
 from simulator.protocols.rounds import ClientPlan, Status, Terms
 from simulator.server import Server
-from simulator.walker import CAUSE, CLIENT, END_S, STEP, Span, Walker
+from simulator.walker import CAUSE, CLIENT, END_S, STEP, NotCertain, Span, Walker
 from simulator.world import World
 
 PATIENCE: Final = 2
 """So many times more than with success a world is tried in vain: its rounds resemble each other."""
-
-
-class NotCertain(Exception):  # noqa: N818 - nothing is wrong
-    """It takes events to say what happens."""
 
 
 def forwarded(
@@ -124,8 +120,7 @@ def _walk(
     stops: Sequence[tuple[float, Status]],
 ) -> None:
     for me, plan, (stop_s, status) in zip(walkers, plans, stops, strict=True):
-        if not me.walk(client_round(me, plan), stop_s, status):
-            raise NotCertain
+        me.walk(client_round(me, plan), stop_s, status)
 
 
 def _enough(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeAlias
 
 import simpy
@@ -16,6 +17,10 @@ Span: TypeAlias = tuple[Any, ...]
 
 CLIENT, STEP, END_S, CAUSE = 2, 4, 6, 8
 """Places in it."""
+
+
+class NotCertain(Exception):  # noqa: N818 - nothing is wrong
+    """It takes events to say what happens."""
 
 
 @dataclass(kw_only=True)
@@ -38,16 +43,18 @@ class Walker(Participant):
     def __post_init__(self) -> None:
         """Keep what it does to itself."""
         super().__post_init__()
-        self._add_span = self._keep
+        self._add_span = partial(_keep, self.done)  # not of this object: it is to be gone when nobody needs it
 
-    def walk(self, steps: Steps, stop_s: float, status: Status) -> bool:
+    def walk(self, steps: Steps, stop_s: float, status: Status) -> None:
         """Go through the round, to be stopped at a time if it is still at work after that, for what `status` says.
 
-        Returns:
-            Whether it could; not if it waits for anything but its own work.
+        Raises:
+            NotCertain: it waits for something else than its own work.
         """
         self._stop_s, self._stop_status = stop_s, status
-        return not any(True for _ in self._work(steps))
+        work = self._work(steps)
+        for _ in work:
+            work.throw(NotCertain())
 
     def rejoin(self) -> None:
         """Go on at the world's clock."""
@@ -86,10 +93,6 @@ class Walker(Participant):
             latency_s = 0.0
         return _NOTHING
 
-    def _keep(self, *span: Any) -> int:
-        self.done.append(span)
-        return NO_CAUSE
-
     def _cut(self, kind: str, actor: str, num_bytes: int = 0) -> None:
         """Come as far as there is time, and then be stopped as a process is."""
         self._write(kind, actor, end_s=self._stop_s, num_bytes=num_bytes)
@@ -100,6 +103,11 @@ class Walker(Participant):
         self.step = OUTSIDE_STEPS
         if self.rest is not None:
             self.done.append(self.rest)
+
+
+def _keep(done: list[Span], *span: Any) -> int:
+    done.append(span)
+    return NO_CAUSE
 
 
 def _nothing() -> Steps:

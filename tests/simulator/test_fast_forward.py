@@ -1,5 +1,6 @@
 """Rounds without events against the same rounds with them: equal to the bit, or declined."""
 
+import inspect
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import simpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -17,7 +19,8 @@ from simulator.protocols.rounds import Terms
 from simulator.protocols.sfl_v1 import run_round
 from simulator.recorder import RunWriter
 from simulator.scenario import Scenario
-from simulator.world import ServerLinks, World
+from simulator.walker import Walker
+from simulator.world import Participant, ServerLinks, World
 from tests.simulator.small_rounds import MB, HandCosts, plan, small_world
 
 
@@ -210,11 +213,21 @@ def test_a_protocol_that_waits_for_something_else_runs_on_events():
 
     def client_round(me, its_plan):
         yield from me.compute("client_forward", 1.0)
-        yield me.world.env.timeout(2.0)
-        yield from me.compute("client_backward", 1.0)
+        with one_at_a_time.request() as turn:
+            yield turn
+            yield from me.compute("client_backward", 1.0)
 
-    (me,) = world.run(barrier.gather(world, 1, [plan(0)], client_round, Terms()))
-    assert (me.status, world.env.now, world.num_forwarded) == ("finished", 4.0, 0)
+    one_at_a_time = simpy.Resource(world.env)
+    (me,) = world.run(barrier.gather(world, 1, [plan(0)], client_round, Terms(), apart=True))
+    assert (me.status, world.env.now, world.num_in_vain) == ("finished", 2.0, 1)
+
+
+def test_what_a_participant_does_and_what_a_walker_does_have_the_same_form():
+    for verb in ("compute", "upload", "download", "serve"):
+        assert inspect.signature(getattr(Walker, verb)) == inspect.signature(getattr(Participant, verb))
+    # Whatever else decides how long something takes has to be known to the walker too. If this fails, look there.
+    reads = {name for verb in (Participant.compute, Participant.serve) for name in verb.__code__.co_names}
+    assert reads == {"world", "env", "timeout", "server", "serve", "_Service", "_doing", "_write", "_write_service"}
 
 
 @pytest.mark.parametrize("spans", ["steps", "rounds", "none"])
