@@ -122,6 +122,7 @@ class Fleet:
         downlink_bytes_per_s: Rate from the server to each client.
         uplink_bytes_per_s: Rate from each client to the server.
         latency_s: One way, half a round trip.
+        mixture: What the clients were drawn from; None where they were listed.
     """
 
     device_table: tuple[DeviceProfile, ...]
@@ -131,6 +132,7 @@ class Fleet:
     downlink_bytes_per_s: Floats
     uplink_bytes_per_s: Floats
     latency_s: Floats
+    mixture: FleetMixture | None = None
 
     def __len__(self) -> int:
         return len(self.device_index)
@@ -181,10 +183,12 @@ def mixture_fleet(name: str, count: int, catalogue: Profiles, rng: np.random.Gen
     """Return clients drawn independently from a mixture of the catalogue.
 
     Raises:
-        InputError: The mixture is unknown or unusable, a member of it is, or the count is not from 1 to ten million.
+        InputError: The mixture is unknown or unusable or the count is not from 1 to ten million, with the keys
+            `mixture` and `count`; or as `members`.
     """
-    mixture = catalogue.fleet(name)
-    if problems := _count_problems(count, "count"):
+    problems = _count_problems(count, "count")
+    mixture = _found(catalogue.fleet, name, "mixture", problems)
+    if mixture is None or problems:
         raise InputError(*problems)
     devices, routes = members(mixture, catalogue)
     uniform = rng.random((count, NUM_COLUMNS))
@@ -194,6 +198,7 @@ def mixture_fleet(name: str, count: int, catalogue: Profiles, rng: np.random.Gen
         routes,
         _choice([share.weight for share in mixture.networks], uniform[:, 1]),
         uniform,
+        mixture=mixture,
     )
 
 
@@ -201,12 +206,12 @@ def members(mixture: FleetMixture, catalogue: Profiles) -> tuple[tuple[DevicePro
     """Return the devices and the routes of a mixture, in its order.
 
     Raises:
-        InputError: The mixture cannot be used, or a member is unknown or cannot be used; all of them are told, with
-            keys such as `devices.0.device`.
+        InputError: The mixture cannot be used (key `mixture`), or a member is unknown or cannot be used; all of them
+            are told, with keys of the mixture's file such as `devices.0.device`.
     """
     if mixture.unusable:
         message = f"fleet '{mixture.id}' cannot be used: {mixture.unusable}"
-        raise InputError(Problem(message, value=mixture.id))
+        raise InputError(Problem(message, key="mixture", value=mixture.id))
     problems: list[Problem] = []
     devices = [
         _found(catalogue.device, share.device, f"devices.{position}.device", problems)
@@ -261,6 +266,8 @@ def _fleet(
     routes: tuple[Route, ...],
     route_index: NDArray[np.integer[Any]],
     uniform: Floats,
+    *,
+    mixture: FleetMixture | None = None,
 ) -> Fleet:
     """Return the fleet with each client's rates and latency drawn from its row of uniform numbers."""
     downlink, uplink, latency = (np.empty(len(uniform)) for _ in range(3))
@@ -284,4 +291,5 @@ def _fleet(
         downlink_bytes_per_s=downlink,
         uplink_bytes_per_s=uplink,
         latency_s=latency,
+        mixture=mixture,
     )

@@ -1,12 +1,19 @@
 """What is wrong with a user's input, told so that it can be put right."""
 
 import difflib
-from collections.abc import Iterable, Sequence
+import errno
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Never, TypeVar
+
+T = TypeVar("T")
 
 MAX_SHOWN = 50
 """Problems that one message shows; a long list that is wrong throughout needs no more."""
 MAX_VALUE_CHARACTERS = 60
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+"""What is no problem of the input: numbers of the errors that say that there is no room left."""
 
 MIN_LIKENESS = 0.6
 BEGINNING_COUNTS = 0.9
@@ -54,6 +61,36 @@ class InputError(Exception):
         return "\n".join(lines)
 
 
+class Findings:
+    """Everything that is wrong with several parts of an input, told at once; a part may need others.
+
+    What a part found, and the problems that kept it from being found, are both remembered: who asks for a part that
+    could not be found is left out too, without a word, since its own problems are known only when that part is right.
+    """
+
+    def __init__(self) -> None:
+        self._problems: list[Problem] = []
+
+    def find(self, look: Callable[[], T]) -> Callable[[], T]:
+        """Look for one part now; return how to get it."""
+        try:
+            found = look()
+        except InputError as error:
+            self._problems += error.problems
+            return _missing
+        return lambda: found
+
+    def tell(self) -> None:
+        """Raise InputError with every problem, each once, where there is any."""
+        if self._problems:
+            unique = {(str(problem), problem.line): problem for problem in self._problems}
+            raise InputError(*unique.values())
+
+
+def _missing() -> Never:
+    raise InputError  # its problems stand with the part that is missing
+
+
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the nearest of the allowed words, or nothing where none is near.
 
@@ -65,10 +102,12 @@ def did_you_mean(word: str, allowed: Iterable[str]) -> str:
 
 
 def _likeness(word: str, name: str) -> float:
-    """Return from 0 to 1 how much of a word is in a name, or in its beginning."""
+    """Return from 0 to 1 how much of a word is in a name, or in its beginning if that has the same first letter."""
     whole = difflib.SequenceMatcher(None, word, name).ratio()
+    if len(word) < 3 or word[:1] != name[:1]:
+        return whole
     beginning = difflib.SequenceMatcher(None, word, name[: len(word)]).ratio()
-    return max(whole, beginning * BEGINNING_COUNTS) if len(word) >= 3 else whole
+    return max(whole, beginning * BEGINNING_COUNTS)
 
 
 def dotted(path: Sequence[str | int]) -> str | None:
@@ -81,6 +120,6 @@ def shown(value: object) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, dict | list):
-        return "a mapping" if isinstance(value, dict) else "a list"
+        return f"{'a' if value else 'an empty'} {'mapping' if isinstance(value, dict) else 'list'}"
     text = repr(value)
     return text if len(text) <= MAX_VALUE_CHARACTERS else f"{text[:MAX_VALUE_CHARACTERS]}..."

@@ -10,6 +10,8 @@ from pydantic_core import InitErrorDetails, PydanticCustomError
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
 MAX_SEED = 2**63 - 1  # the largest seed that every library behind takes
+MAX_COUNT = 10_000_000  # as many as a fleet has clients; more of anything is a slip of the keyboard
+MAX_SMALL = 100_000
 
 Section = TypeVar("Section")
 
@@ -50,7 +52,8 @@ Id = Annotated[
     ),
 ]
 Text = Annotated[str, Field(min_length=1)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
+Small = Annotated[int, Field(ge=1, le=MAX_SMALL)]  # a count of what is held in memory for each client of a round
 Cut = Count  # decoder blocks on the client; the model's number of blocks is the upper bound, checked when it is known
 Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 Positive = Annotated[float, Field(gt=0)]

@@ -61,7 +61,8 @@ def fit(scenario: Scenario, memory: MemoryModel, fleet: Fleet, server: DevicePro
             notes.append(f"costs.oom lower-cut: {who} and hold {fits[number]} instead")
         else:
             fewest = 1 if oom == "lower-cut" else asked[number]
-            problems.append(_too_much(who, device, memory.client(fewest).total_bytes))
+            key = _key_of(scenario, device.id)
+            problems.append(_too_much(who, device, memory.client(fewest).total_bytes, key))
     if all(small or not num for small, num in zip(excluded, num_having, strict=True)):
         problems.append(Problem("excludes every client: none can hold what the policy asks of it", key="costs.oom"))
     else:
@@ -73,12 +74,19 @@ def fit(scenario: Scenario, memory: MemoryModel, fleet: Fleet, server: DevicePro
     return Fit(max_cuts=tuple(fits), excluded=tuple(excluded), notes=tuple(notes))
 
 
-def _too_much(who: str, device: DeviceProfile, needs_bytes: int) -> Problem:
+def _key_of(scenario: Scenario, device: str) -> str:
+    """Return the key that gives clients a device, the first where there are several."""
+    groups = scenario.fleet.clients or ()
+    places = (f"fleet.clients.{place}.device" for place, group in enumerate(groups) if group.device == device)
+    return next(places, "fleet.mixture")
+
+
+def _too_much(who: str, device: DeviceProfile, needs_bytes: int, key: str) -> Problem:
     needs, has = needs_bytes / GIBI, device.memory_usable_bytes / GIBI
     return Problem(
         f"{who}: it takes {needs:.2f} GiB and {has:.2f} GiB are usable; choose another device, a smaller model, batch "
         "or length, or a shallower cut (`splitft check` shows memory by cut); or let costs.oom leave them out",
-        key="fleet",
+        key=key,
         value=device.id,
     )
 

@@ -1,7 +1,7 @@
 """The machines of a scenario: fleet, server and links."""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,9 +10,10 @@ from devices.catalogue.lookup import Catalogue
 from devices.defaults import defaults
 from devices.fleets import Fleet, FleetEntry, FleetMixture, Throttle, explicit_fleet, mixture_fleet
 from devices.power import with_assumed_power
-from devices.problems import InputError
+from devices.problems import Findings, InputError, Problem, did_you_mean
 from devices.profiles import DeviceProfile
 from devices.stacks import under_stack
+from devices.strict_yaml import read_document
 from simulator.availability import AvailabilityModel, availability_model
 from simulator.caveats import unused_variation
 from simulator.costs_section import CatalogueJitter, CatalogueThrottle, HeatThrottle, LognormalJitter
@@ -47,58 +48,113 @@ def hardware(scenario: Scenario, catalogue_folders: Sequence[Path]) -> Hardware:
     """Return the machines of a scenario; profiles beside its file count as the user's own.
 
     Raises:
-        InputError: a profile cannot be found or used.
+        InputError: profiles cannot be found or used; all of them are told.
     """
     own = [scenario.folder] if scenario.folder is not None else []
     catalogue = Catalogue((*own, *catalogue_folders))
     notes = [f"{entry.kind} '{entry.id}' is yours ({entry.file}), not the shipped one" for entry in catalogue.shadowed]
-    with under("fleet"):
-        fleet = _fleet(scenario, catalogue)
+    found = Findings()
+    fleet = found.find(lambda: _adapted(scenario, _fleet(scenario, catalogue)))
+    server = found.find(lambda: _server_device(scenario, catalogue))
+    links = found.find(lambda: _server_links(scenario, catalogue))
+    availability = found.find(lambda: _availability(scenario, catalogue, fleet))
+    found.find(lambda: check_devices_named(scenario, fleet()))
+    found.tell()
     if scenario.fleet.mixture is not None:
         notes += filter(None, [unused_variation(catalogue.fleet(scenario.fleet.mixture), scenario.costs)])
-    with under("costs.training_stack.clients"):
-        fleet = dataclasses.replace(fleet, device_table=_adapted(scenario, fleet.device_table))
+    return Hardware(
+        fleet=fleet(),
+        server=server(),
+        server_links=links(),
+        availability=availability(),
+        variation=_variation(scenario, catalogue),
+        notes=tuple(notes),
+    )
+
+
+def _server_device(scenario: Scenario, catalogue: Catalogue) -> DeviceProfile:
     with under("server.device"):
         server = catalogue.device(scenario.server.device)
     if (stack := scenario.costs.training_stack.server) is not None:
         with under("costs.training_stack.server"):
             server = under_stack(server, stack)
+    return server
+
+
+def _server_links(scenario: Scenario, catalogue: Catalogue) -> ServerLinks:
     with under("server.network"):
         downlink, uplink, latency_s = catalogue.network(scenario.server.network).median()
-    with under("availability"):
-        availability = availability_model(scenario, catalogue, len(fleet))
     # The server's downlink carries what clients send.
-    links = ServerLinks(uplink_bytes_per_s=downlink, downlink_bytes_per_s=uplink, latency_s=latency_s)
-    return Hardware(
-        fleet=fleet,
-        server=server,
-        server_links=links,
-        availability=availability,
-        variation=_variation(scenario, catalogue),
-        notes=tuple(notes),
-    )
+    return ServerLinks(uplink_bytes_per_s=downlink, downlink_bytes_per_s=uplink, latency_s=latency_s)
+
+
+def _availability(scenario: Scenario, catalogue: Catalogue, fleet: Callable[[], Fleet]) -> AvailabilityModel:
+    if scenario.fleet.mixture is not None or scenario.availability.kind == "trace":
+        fleet()  # names the profile that suits it, or has a row for each client
+    with under("availability"):
+        return availability_model(scenario, catalogue, scenario.fleet.num_clients)
 
 
 def _fleet(scenario: Scenario, catalogue: Catalogue) -> Fleet:
     section, rng = scenario.fleet, generator(scenario.seed.fleet, "fleet")
     if section.mixture is not None:
         assert section.count is not None  # the section refuses a mixture without it
-        return mixture_fleet(section.mixture, section.count, catalogue, rng)
+        with under("fleet"), _told_in_its_file(section.mixture, catalogue):
+            return mixture_fleet(section.mixture, section.count, catalogue, rng)
     entries = [
         FleetEntry(device=group.device, network=group.network, via=group.via, count=group.count)
         for group in section.clients or ()
     ]
-    return explicit_fleet(entries, catalogue, rng)
+    with under("fleet"):
+        return explicit_fleet(entries, catalogue, rng)
 
 
-def _adapted(scenario: Scenario, table: Sequence[DeviceProfile]) -> tuple[DeviceProfile, ...]:
-    """Return the clients' devices as the scenario's training stack and its assumptions on power make them."""
-    costs = scenario.costs
-    if costs.training_stack.clients is not None:
-        table = [under_stack(device, costs.training_stack.clients) for device in table]
+@contextmanager
+def _told_in_its_file(mixture: str, catalogue: Catalogue) -> Iterator[None]:
+    """Place problems with the members of a mixture in the mixture's file."""
+    try:
+        yield
+    except InputError as error:
+        is_member = [p.file is None and (p.key or "").startswith(("devices.", "networks.")) for p in error.problems]
+        document = read_document(catalogue.file("fleets", mixture)) if any(is_member) else None
+        raise InputError(
+            *(
+                document.located(problem) if document and member else problem
+                for problem, member in zip(error.problems, is_member, strict=True)
+            )
+        ) from None
+
+
+def check_devices_named(scenario: Scenario, fleet: Fleet) -> None:
+    """Make sure that a policy which names devices names those of the fleet.
+
+    Raises:
+        InputError: no client has such a device.
+    """
+    policy, ids = scenario.policy, [device.id for device in fleet.device_table]
+    named = policy.cuts if policy.kind == "per-device" else {}
+    problems = [
+        Problem(
+            f"no client has the device '{name}'; the fleet has {', '.join(ids)}{did_you_mean(name, ids)}",
+            key=f"policy.cuts.{name}",
+            value=name,
+        )
+        for name in named
+        if name not in ids
+    ]
+    if problems:
+        raise InputError(*problems)
+
+
+def _adapted(scenario: Scenario, fleet: Fleet) -> Fleet:
+    """Return the clients with devices as the scenario's training stack and its assumptions on power make them."""
+    costs, table = scenario.costs, fleet.device_table
+    if (stack := costs.training_stack.clients) is not None:
+        with under("costs.training_stack.clients"):
+            table = tuple(under_stack(device, stack) for device in table)
     if costs.energy == "assumed":
-        table = [with_assumed_power(device) for device in table]
-    return tuple(table)
+        table = tuple(with_assumed_power(device) for device in table)
+    return dataclasses.replace(fleet, device_table=table)
 
 
 def _variation(scenario: Scenario, catalogue: Catalogue) -> Variation:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any
 
+from devices.fleets import FleetMixture
 from simulator.scenario import fingerprint_payload, to_mapping
 from simulator.setting import Setting
 
@@ -46,11 +47,24 @@ def _hardware(setting: Setting) -> dict[str, Any]:
             {"id": route.id, **{part: _numbers(value) for part, value in _parts(route)}}
             for route in setting.fleet.network_table
         ],
+        **_mixture(setting.fleet.mixture),
         "server": _numbers(setting.server),
         "server_links": dataclasses.asdict(setting.server_links),
         "availability": setting.availability.identity(),
         "variation": dataclasses.asdict(setting.variation),
     }
+
+
+def _mixture(mixture: FleetMixture | None) -> dict[str, Any]:
+    """Return what clients were drawn by, where they were: with the seed it decides who has which device and network."""
+    if mixture is None:
+        return {}
+    routes = [
+        {"id": share.network if share.via is None else f"{share.network}+{share.via}", "weight": share.weight}
+        for share in mixture.networks
+    ]
+    devices = [{"id": share.device, "weight": share.weight} for share in mixture.devices]
+    return {"mixture": {"devices": devices, "networks": routes}}
 
 
 def _parts(route: Any) -> list[tuple[str, Any]]:

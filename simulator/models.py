@@ -1,17 +1,17 @@
 """The models of a scenario: the one that learns, and the one that the clock charges for."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from devices.problems import InputError, Problem
+from devices.problems import Findings, InputError, Problem
 from simulator.scenario import Scenario
 from workloads.aggregators import TRAIN_B_ALONE
 from workloads.config_json import ConfigError
 from workloads.data import DataError
 from workloads.fetchable import FETCHABLE
-from workloads.known_shapes import KnownShape, is_shape, resolve_shape
+from workloads.known_shapes import KnownShape, is_shape, resolve_shape, shape_names
 from workloads.models import ModelError, ModelFiles, model_names, resolve_model
 from workloads.pricing import priced_cut
 from workloads.ranks import LoraSpec
@@ -81,28 +81,20 @@ def models(scenario: Scenario) -> Models:
     Raises:
         InputError: a model cannot be found, or cannot be used as the scenario says.
     """
-    workload = scenario.workload
-    with blamed_on("workload.model", workload.model):
-        model = _model(scenario)
-        shape = ModelShape.from_config(model.config)
-    lora = _lora(scenario, shape)
-    problems = [*_problems(scenario, "workload.model", model.name, shape, lora), *_cut_problems(scenario, model, shape)]
-    priced_as = None
-    if workload.priced_as is not None:
-        with blamed_on("workload.priced_as", workload.priced_as):
-            known = _priced_shape(beside(scenario, workload.priced_as))
-            priced_shape = ModelShape.from_config(known.config)
-        priced_lora = _lora(scenario, priced_shape, f"priced_as {known.name}: ")
-        problems += _problems(scenario, "workload.priced_as", known.name, priced_shape, priced_lora)
-        priced_as = PricedModel(name=known.name, digest=known.digest, shape=priced_shape, lora=priced_lora)
-    if problems:
-        raise InputError(*problems)
-    return Models(model=model, shape=shape, lora=lora, priced_as=priced_as)
+    found = Findings()
+    base = found.find(lambda: _base(scenario))
+    priced_as = found.find(lambda: _priced_as(scenario))
+    found.tell()
+    model, shape, lora = base()
+    return Models(model=model, shape=shape, lora=lora, priced_as=priced_as())
 
 
-def beside(scenario: Scenario, name: str) -> str:
-    """Return a file or folder that the scenario names relative to itself as one that can be found from anywhere."""
-    if scenario.folder is not None and (scenario.folder / name).exists():
+def beside(scenario: Scenario, name: str, shipped: Collection[str] = ()) -> str:
+    """Return a file or folder that the scenario names relative to itself as one that can be found from anywhere.
+
+    A name that is `shipped` means what is shipped, whatever lies beside the scenario; `./name` means what lies there.
+    """
+    if name not in shipped and scenario.folder is not None and (scenario.folder / name).exists():
         return str(scenario.folder / name)
     return name
 
@@ -116,9 +108,38 @@ def blamed_on(key: str, value: object) -> Iterator[None]:
         raise InputError(Problem(str(error), key=key, value=value)) from None
 
 
+def _base(scenario: Scenario) -> tuple[ModelFiles | KnownShape, ModelShape, LoraSpec]:
+    with blamed_on("workload.model", scenario.workload.model):
+        model = _model(scenario)
+        shape = ModelShape.from_config(model.config)
+    lora = _lora(scenario, shape)
+    problems = [*_problems(scenario, "workload.model", model.name, shape, lora), *_cut_problems(scenario, model, shape)]
+    if problems:
+        raise InputError(*problems)
+    return model, shape, lora
+
+
+def _priced_as(scenario: Scenario) -> PricedModel | None:
+    name = scenario.workload.priced_as
+    if name is None:
+        return None
+    with blamed_on("workload.priced_as", name):
+        known = _priced_shape(beside(scenario, name, _known_names()))
+        shape = ModelShape.from_config(known.config)
+    lora = _lora(scenario, shape, f"priced_as {known.name}: ")
+    if problems := _problems(scenario, "workload.priced_as", known.name, shape, lora):
+        raise InputError(*problems)
+    return PricedModel(name=known.name, digest=known.digest, shape=shape, lora=lora)
+
+
+def _known_names() -> frozenset[str]:
+    return frozenset({*model_names(), *FETCHABLE, *shape_names()})
+
+
 def _model(scenario: Scenario) -> ModelFiles | KnownShape:
-    name, trains = beside(scenario, scenario.workload.model), scenario.execution.trainer == "torch"
-    is_bare = "/" not in name and not Path(name).is_dir()
+    name = beside(scenario, scenario.workload.model, _known_names())
+    trains = scenario.execution.trainer == "torch"
+    is_bare = name in _known_names() or ("/" not in name and not Path(name).is_dir())
     shape_will_do = name not in model_names() and (is_shape(name) or (is_bare and not trains))
     if not shape_will_do or (trains and name in FETCHABLE):
         return resolve_model(name)
@@ -156,20 +177,21 @@ def _lora(scenario: Scenario, shape: ModelShape, prefix: str = "") -> LoraSpec:
 def _problems(scenario: Scenario, key: str, name: str, shape: ModelShape, lora: LoraSpec) -> list[Problem]:
     """Return what a model cannot do that the scenario asks of it."""
     longest, rank = scenario.workload.max_length_tokens, scenario.workload.lora.rank
+    narrowest = min(min(linear.d_in, linear.d_out) for linear in lora.targets)
     rules = [
         (
             longest > shape.max_positions,
             "workload.max_length_tokens",
             longest,
-            f"{name} takes at most {shape.max_positions} tokens",
+            f"{name} takes at most {shape.max_positions} tokens, got {longest}",
         ),
         (
-            rank > min(min(linear.d_in, linear.d_out) for linear in lora.targets),
+            rank > narrowest,
             "workload.lora.rank",
             rank,
-            f"exceeds the width of an adapted layer of {name}",
+            f"the narrowest adapted layer of {name} is {narrowest} wide: a rank is at most that, got {rank}",
         ),
-        (shape.num_blocks < 2, key, name, "has a single block: there is nothing to split"),
+        (shape.num_blocks < 2, key, name, f"{name} has a single block: there is nothing to split"),
     ]
     return [Problem(message, key=place, value=value) for broken, place, value, message in rules if broken]
 
@@ -177,7 +199,8 @@ def _problems(scenario: Scenario, key: str, name: str, shape: ModelShape, lora: 
 def _cut_problems(scenario: Scenario, model: ModelFiles | KnownShape, shape: ModelShape) -> list[Problem]:
     deepest = shape.num_blocks - 1
     message = f"{model.name} has {shape.num_blocks} blocks: a cut is from 1 to {deepest}"
-    return [Problem(message, key=key, value=cut) for key, cut in _stated_cuts(scenario) if cut > deepest]
+    stated = [(key, cut) for key, cut in _stated_cuts(scenario) if cut > deepest]
+    return [Problem(f"{message}, got {cut}", key=key, value=cut) for key, cut in stated]
 
 
 def _stated_cuts(scenario: Scenario) -> list[tuple[str, int]]:

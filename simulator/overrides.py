@@ -100,31 +100,6 @@ def apply_overrides(document: Document, overrides: Sequence[Override]) -> tuple[
     return replace(document, data=data, lines=lines), tuple(notes)
 
 
-def blame_overrides(error: InputError, document: Document, overrides: Sequence[Override]) -> InputError:
-    """Return the error with each problem that an override brought in placed at `--set`, not at a line of the file.
-
-    `document` is the one that `apply_overrides` returned.
-    """
-    in_file = {dotted(path) for path in document.lines}
-
-    def is_blamed(key: str | None, override: Override) -> bool:
-        overridden = dotted(override.path)
-        if key is None or overridden is None:
-            return False
-        within = f"{key}.".startswith(f"{overridden}.")
-        led_to = f"{overridden}.".startswith(f"{key}.") and key not in in_file
-        return within or led_to
-
-    return InputError(
-        *(
-            replace(problem, file=SOURCE, line=None)
-            if any(is_blamed(problem.key, override) for override in overrides)
-            else problem
-            for problem in error.problems
-        )
-    )
-
-
 def _holder(data: dict[str, Any], path: tuple[str, ...]) -> Any:
     """Return the mapping or list that the last part of the path is in, making mappings on the way."""
     place: Any = data

@@ -19,6 +19,7 @@ from typing import Any, Self
 
 from filelock import FileLock, Timeout
 
+from devices.problems import FULL_DISK
 from simulator.parquet_files import GrowingTable, Save, save_parquet, write_atomic
 from simulator.records import FolderTables, MemoryTables, RunFolderError, RunRecords, Tables, read_run
 from simulator.schemas import ROUND_SCHEMAS, SCHEMA, TABLE_SCHEMAS, ClientRow, EvalRow, RoundRow
@@ -65,6 +66,7 @@ class RunWriter:
 
     Raises:
         FileExistsError: the folder exists, and there is no lock of it; it is left as it is.
+        RunFolderError: the folder cannot be made.
     """
 
     def __init__(
@@ -78,7 +80,7 @@ class RunWriter:
             self._tables = tables = MemoryTables()
             self._save: Save = tables.__setitem__
         else:
-            folder.mkdir(parents=True, exist_ok=lock is not None)
+            self._made = _make(folder, exist_ok=lock is not None)
             self._lock = lock or RunLock(folder)
             _save_meta(folder, self._meta)
             self._tables = FolderTables(folder)
@@ -139,11 +141,32 @@ class RunWriter:
                 table.drop()
             if {path.name for path in self.folder.rglob("*") if path.is_file()} <= {"run.json", LOCK}:
                 shutil.rmtree(self.folder)
+                for parent in self._made:
+                    parent.rmdir()  # ends here where another run has begun in it meanwhile
             else:
                 self._meta["status"] = "interrupted" if isinstance(error, KeyboardInterrupt) else "failed"
                 self._meta["error"] = f"{type(error).__name__}: {error}"
                 _save_meta(self.folder, self._meta)
         self._lock.release()
+
+
+def _make(folder: Path, *, exist_ok: bool) -> list[Path]:
+    """Make a folder; return those around it that had to be made too, the innermost first.
+
+    Raises:
+        FileExistsError: it is there.
+        RunFolderError: it cannot be made.
+    """
+    around = [parent for parent in folder.parents if not parent.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=exist_ok)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno in FULL_DISK:
+            raise
+        raise RunFolderError(f"{folder} cannot be made: {error.strerror}") from None
+    return around
 
 
 def _plain(meta: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import dataclasses
 import io
 import json
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, Self
@@ -23,7 +23,7 @@ from devices.strict_yaml import Document, read_document, validate
 from simulator.costs_section import CostsSection
 from simulator.dataset_section import DatasetSection
 from simulator.fields import STRICT, Count, Id, Positive, agreeing
-from simulator.overrides import apply_overrides, blame_overrides, parse_overrides
+from simulator.overrides import apply_overrides, parse_overrides
 from simulator.participation_section import AllSelection, Availability, CatalogueAvailability, Selection
 from simulator.sections import (
     EvaluationSection,
@@ -38,6 +38,7 @@ from simulator.sections import (
     ServerSection,
     SplitFTPolicy,
 )
+from simulator.source import Source
 from simulator.workload_section import WorkloadSection
 
 __all__ = [
@@ -136,12 +137,14 @@ class Scenario(ScenarioFile):
         notes: What overrides left out, one line each.
         file: The user's file that it was read from; None for a shipped scenario and for plain data.
         overrides: What was changed in that file, as `KEY=VALUE`.
+        source: Where each value stands; None for plain data.
     """
 
     folder: Path | None = dataclasses.field(default=None, compare=False)
     notes: tuple[str, ...] = dataclasses.field(default=(), compare=False)
     file: Path | None = dataclasses.field(default=None, compare=False)
     overrides: tuple[str, ...] = dataclasses.field(default=(), compare=False)
+    source: Source | None = dataclasses.field(default=None, compare=False, repr=False)
 
     @classmethod
     def load(cls, source: str | Path, overrides: Sequence[str] = ()) -> Self:
@@ -158,12 +161,17 @@ class Scenario(ScenarioFile):
         path, folder = _find(source)
         changes = parse_overrides(overrides)
         changed, notes = apply_overrides(read_document(path), changes)
+        place = Source(document=changed, overrides=changes, name=str(source), is_shipped=folder is None)
         try:
             scenario = cls._checked(changed, folder=folder, notes=notes)
         except InputError as error:
-            raise blame_overrides(error, changed, changes) from None
+            raise place.blame(error) from None
         file = None if folder is None else folder / path.name
-        return dataclasses.replace(scenario, file=file, overrides=tuple(overrides))
+        return dataclasses.replace(scenario, file=file, overrides=tuple(overrides), source=place)
+
+    def placing_problems(self) -> AbstractContextManager[None]:
+        """Return a context in which problems that know only their key get file and line, or the override to blame."""
+        return nullcontext() if self.source is None else self.source.placing()
 
     @classmethod
     def from_mapping(cls, mapping: Mapping[str, Any], folder: Path | None = None) -> Self:
@@ -244,6 +252,8 @@ def _find(source: str | Path) -> tuple[Path, Path | None]:
     """Return the file of a scenario, and the folder in which a user's own files lie."""
     if isinstance(source, str) and source in shipped():
         return FOLDER / f"{source}.yaml", None
+    if not str(source):
+        raise InputError(Problem("expected the name of a shipped scenario or of a YAML file, got ''"))
     path = Path(source)
     with suppress(OSError):  # such as a name that is too long
         if path.is_dir():

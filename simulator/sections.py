@@ -60,6 +60,11 @@ class FleetSection:
     mixture: Id | None = None
     count: Count | None = None
 
+    @property
+    def num_clients(self) -> int:
+        """Return how many clients there are."""
+        return sum(group.count for group in self.clients or ()) + (self.count or 0)
+
     @model_validator(mode="after")
     def _agree(self) -> Self:
         listed, drawn = self.clients is not None, self.mixture is not None

@@ -116,12 +116,18 @@ class Server:
         if discipline not in get_args(Discipline):
             raise ValueError(f"unknown discipline {discipline!r}; allowed: {', '.join(get_args(Discipline))}")
         self.env = env
+        self.slots = slots
         self.share = Share(env, float(slots)) if discipline == "processor-sharing" else None
         self._by_priority = discipline == "priority"
         self._num_free = math.inf if discipline == "processor-sharing" else slots
         self._waiting: list[tuple[float, int, Request]] = []
         self._num_waiting = 0
         self._orders = count()
+
+    @property
+    def is_idle(self) -> bool:
+        """Return whether all slots are free; under processor sharing, where nobody has one, never."""
+        return self._num_free == self.slots
 
     def serve(self, service_s: float, priority: float = 0.0, tag: object = None) -> Job:
         """Queue work that takes `service_s` on an accelerator of its own, and return the event of its end.

@@ -11,6 +11,7 @@ from pathlib import Path
 import platformdirs
 
 from devices.fleets import Fleet
+from devices.problems import Findings
 from devices.profiles import DeviceProfile
 from simulator.availability import AvailabilityModel
 from simulator.caveats import missing_performance, unused_device
@@ -21,7 +22,7 @@ from simulator.divided_text import DividedText, divide
 from simulator.drawn_lengths import drawn
 from simulator.energy import Powers, powers_of
 from simulator.fit import Fit, fit
-from simulator.hardware import hardware, under
+from simulator.hardware import Hardware, hardware, under
 from simulator.memory import MemoryModel
 from simulator.models import Models, beside, blamed_on, models
 from simulator.pace import Variation
@@ -31,7 +32,7 @@ from simulator.selection import check_selection
 from simulator.world import ServerLinks
 from workloads.aggregators import FORGET_MOMENTS
 from workloads.counts import FLASH_ATTENTION, PLAIN_ATTENTION
-from workloads.data import DatasetSpec, load_dataset
+from workloads.data import SHIPPED_DATASETS, DatasetSpec, check_source, load_dataset
 from workloads.known_shapes import KnownShape
 from workloads.models import ModelFiles, resolve_model
 from workloads.ranks import LoraSpec
@@ -146,73 +147,89 @@ def resolve(
         cache: folder for tokenised datasets.
 
     Raises:
-        InputError: something that the scenario names cannot be found or used, or does not fit together.
+        InputError: something that the scenario names cannot be found or used, or does not fit together; everything
+            that can be known of it is told.
     """
-    used = models(scenario)
-    machines = hardware(scenario, catalogue)
-    fleet, server = machines.fleet, machines.server
-    check_selection(scenario.selection, len(fleet))
-    with under("workload.dtype"):
-        costs = costs_of(scenario, used, fleet, server)
-    data = _data(scenario, used.model, len(fleet), on_tokens, cache)
-    memory = MemoryModel(
+    with scenario.placing_problems():
+        return _resolved(scenario, catalogue, on_tokens, cache)
+
+
+def _resolved(scenario: Scenario, catalogue: Sequence[Path], on_tokens: OnTokens | None, cache: Path) -> Setting:
+    found = Findings()
+    used = found.find(lambda: models(scenario))
+    machines = found.find(lambda: hardware(scenario, catalogue))
+    found.find(lambda: check_selection(scenario.selection, scenario.fleet.num_clients))
+    costs = found.find(lambda: costs_of(scenario, used(), machines().fleet, machines().server))
+    data = found.find(lambda: _data(scenario, used, on_tokens, cache))
+    memory = found.find(lambda: _memory(scenario, used(), data().longest_tokens))
+    measured = found.find(lambda: _measured(scenario, used(), machines(), data().longest_tokens))
+    fits = found.find(lambda: fit(scenario, memory(), machines().fleet, machines().server))
+    found.tell()
+    return Setting(
+        scenario=scenario,
+        models=used(),
+        fleet=machines().fleet,
+        server=machines().server,
+        server_links=machines().server_links,
+        availability=machines().availability,
+        data=data(),
+        costs=costs(),
+        memory=memory(),
+        fit=fits(),
+        variation=machines().variation,
+        powers=powers_of(machines().fleet.device_table),
+        notes=(
+            *scenario.notes,
+            *machines().notes,
+            *_tokenizer_notes(used().model, data()),
+            *_moment_notes(scenario),
+            *_cost_only_notes(scenario),
+            *measured(),
+            *fits().notes,
+        ),
+    )
+
+
+def _measured(scenario: Scenario, used: Models, machines: Hardware, longest_tokens: int) -> list[str]:
+    devices = (*machines.fleet.device_table, machines.server)
+    largest = scenario.workload.batch_size * longest_tokens
+    return check_measured(devices, used.charged_shape, scenario.workload.dtype, largest)
+
+
+def _memory(scenario: Scenario, used: Models, longest_tokens: int) -> MemoryModel:
+    return MemoryModel(
         shape=used.charged_shape,
         lora=used.charged_lora,
         learning_blocks=used.shape.num_blocks,
         dtype=scenario.workload.dtype,
         batch_size=scenario.workload.batch_size,
-        length_tokens=data.longest_tokens,
+        length_tokens=longest_tokens,
         checkpointing=scenario.workload.gradient_checkpointing,
     )
-    devices = (*fleet.device_table, server)
-    largest = scenario.workload.batch_size * data.longest_tokens
-    measured = check_measured(devices, used.charged_shape, scenario.workload.dtype, largest)
-    fits = fit(scenario, memory, fleet, server)
-    return Setting(
-        scenario=scenario,
-        models=used,
-        fleet=fleet,
-        server=server,
-        server_links=machines.server_links,
-        availability=machines.availability,
-        data=data,
-        costs=costs,
-        memory=memory,
-        fit=fits,
-        variation=machines.variation,
-        powers=powers_of(fleet.device_table),
-        notes=(
-            *scenario.notes,
-            *machines.notes,
-            *_tokenizer_notes(used.model, data),
-            *_moment_notes(scenario),
-            *_cost_only_notes(scenario),
-            *measured,
-            *fits.notes,
-        ),
-    )
 
 
-def _data(
-    scenario: Scenario, model: ModelFiles | KnownShape, num_clients: int, on_tokens: OnTokens | None, cache: Path
-) -> ClientData:
-    workload = scenario.workload
+def _data(scenario: Scenario, used: Callable[[], Models], on_tokens: OnTokens | None, cache: Path) -> ClientData:
+    workload, num_clients = scenario.workload, scenario.fleet.num_clients
     if not isinstance(workload.dataset, DatasetSection):
         return drawn(scenario, workload.dataset, num_clients)
+    spec = DatasetSpec(**dataclasses.asdict(workload.dataset))
+    spec = dataclasses.replace(spec, source=beside(scenario, spec.source, SHIPPED_DATASETS))
+    with blamed_on("workload.dataset.source", workload.dataset.source):
+        check_source(spec)  # also where the model cannot be found, whose tokenizer reads it
+    model = used().model
     # A model known by its shape has no tokenizer: the bundled one's lengths stand in.
     reader = resolve_model("tiny") if isinstance(model, KnownShape) else model
-    spec = DatasetSpec(**dataclasses.asdict(workload.dataset))
     eos_token_id = _first(reader.config.get("eos_token_id"))
-    with blamed_on("workload.dataset", workload.dataset.source):
+    with blamed_on("workload.dataset.source", workload.dataset.source):
         dataset = load_dataset(
-            dataclasses.replace(spec, source=beside(scenario, spec.source)),
+            spec,
             reader.tokenizer_file,
             max_length_tokens=workload.max_length_tokens,
             eos_token_id=eos_token_id,
             cache_dir=cache / "datasets",
             progress=on_tokens,
         )
-    with blamed_on("workload.partition", workload.partition.kind):
+    with blamed_on("workload.partition.min_samples", workload.partition.min_samples):
         return divide(
             scenario,
             dataset,
@@ -250,17 +267,18 @@ def _first(token_id: object) -> int | None:
 def costs_of(scenario: Scenario, used: Models, fleet: Fleet, server: DeviceProfile) -> ProfiledCosts:
     """Return what a scenario charges for on these machines."""
     workload = scenario.workload
-    return ProfiledCosts(
-        shape=used.charged_shape,
-        lora=used.charged_lora,
-        learning_blocks=used.shape.num_blocks,
-        dtype=workload.dtype,
-        activation_codec=workload.codec.up,
-        gradient_codec=workload.codec.down,
-        device_table=fleet.device_table,
-        device_index=fleet.device_index,
-        server=server,
-        aggregator=scenario.protocol.aggregator,
-        kernel=FLASH_ATTENTION if scenario.costs.attention == "flash" else PLAIN_ATTENTION,
-        checkpointing=workload.gradient_checkpointing,
-    )
+    with under("workload.dtype"):
+        return ProfiledCosts(
+            shape=used.charged_shape,
+            lora=used.charged_lora,
+            learning_blocks=used.shape.num_blocks,
+            dtype=workload.dtype,
+            activation_codec=workload.codec.up,
+            gradient_codec=workload.codec.down,
+            device_table=fleet.device_table,
+            device_index=fleet.device_index,
+            server=server,
+            aggregator=scenario.protocol.aggregator,
+            kernel=FLASH_ATTENTION if scenario.costs.attention == "flash" else PLAIN_ATTENTION,
+            checkpointing=workload.gradient_checkpointing,
+        )

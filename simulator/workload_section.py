@@ -9,7 +9,19 @@ from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
 from simulator.dataset_section import Dataset, DatasetSection
-from simulator.fields import STRICT, BelowOne, Count, NonNegative, Part, Positive, PositivePart, Text, agreeing
+from simulator.fields import (
+    MAX_COUNT,
+    STRICT,
+    BelowOne,
+    Count,
+    NonNegative,
+    Part,
+    Positive,
+    PositivePart,
+    Small,
+    Text,
+    agreeing,
+)
 from workloads.codec_bytes import Codec, DenseKind, reuses_indices
 from workloads.partition import Bins
 from workloads.ranks import CutRankSides, Dormant
@@ -214,9 +226,9 @@ class WorkloadSection:
     priced_as: Text | None = None
     dataset: Dataset = DatasetSection(source="pydocs")
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    max_length_tokens: Annotated[int, Field(ge=2)] = 128
-    batch_size: Count = 4
-    local_steps: Count = 4
+    max_length_tokens: Annotated[int, Field(ge=2, le=MAX_COUNT)] = 128
+    batch_size: Small = 4
+    local_steps: Small = 4
     length_bucketing: bool = False
     gradient_checkpointing: bool = False
     optimizer: OptimizerSection = OptimizerSection()

@@ -6,7 +6,7 @@ no protocol needs to know: what it was doing is broken off and written down here
 """
 
 import math
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TypeVar
@@ -51,6 +51,10 @@ class World:
         outages_s: from when until when nothing passes the server's connection; in order of time.
         pace: how long computations really take; None: as long as they are modelled.
         powers: of each device of the fleet's table; none where nobody's energy is known.
+        fast_forward: whether rounds in which nobody meets anybody may do without events.
+
+    Attributes:
+        num_forwarded, num_in_vain: rounds that did without events, and those that were tried and could not.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class World:
         outages_s: Sequence[tuple[float, float]] = (),
         pace: Pace | None = None,
         powers: Sequence[Powers | None] = (),
+        fast_forward: bool = True,
     ) -> None:
         self.pace = pace
         self._powers = powers
@@ -72,6 +77,8 @@ class World:
         self.server = Server(self.env, slots=slots)
         self.costs = costs
         self.spans = spans
+        self.fast_forward = fast_forward
+        self.num_forwarded = self.num_in_vain = 0
         self._fleet = fleet
         self._latency_s = server_links.latency_s
         self._server_up = _interrupted(server_links.uplink_bytes_per_s, outages_s)
@@ -89,6 +96,16 @@ class World:
     def powers(self, client: int) -> Powers | None:
         """Return what the client's device takes in each of its states; None where that is not known."""
         return self._powers[int(self._fleet.device_index[client])] if self._powers else None
+
+    def forget_rates(self) -> None:
+        """Forget how the server's links were shared, where nothing is under way: the next round finds no traces of it.
+
+        What is forgotten are wake-ups of messages that were cut off. They would do nothing, but be in the order of
+        events, which may decide who comes first of those who come at the same moment.
+        """
+        for link in (self._server_up, self._server_down):
+            if not link.num_transfers:
+                link.star = None
 
     def run(self, work: Generator[simpy.Event, object, T]) -> T:
         """Let time pass until some work is done, and return its result."""
@@ -128,6 +145,8 @@ class _Service:
 class Participant:
     """One client in one round: what it can do, and what that has cost it so far.
 
+    `walker.Walker` does the same things without events: how long they take has to be changed in both.
+
     Attributes:
         seconds: time spent so far by span kind.
         num_bytes: bytes sent or received so far by span kind.
@@ -159,6 +178,12 @@ class Participant:
         self._powers = self.world.powers(self.client)
         self.energy_j = None if self._powers is None else 0.0
         self._heat = None if self.world.pace is None else self.world.pace.heat(self.client)
+        self._add_span: Callable[..., int] = self.world.spans.add
+
+    @property
+    def routes(self) -> tuple[Sequence[Link], Sequence[Link]]:
+        """Return the links of its way up and of its way down."""
+        return self._up, self._down
 
     def begin(self, steps: Steps) -> simpy.Process:
         """Start to do what a protocol says, and return the event of its end, whichever it is."""
@@ -285,7 +310,7 @@ class Participant:
         if num_bytes:
             self.num_bytes[kind] = self.num_bytes.get(kind, 0) + num_bytes
         energy_j = self.charge(kind, actor, self._written_s - start_s)
-        self.last_span = self.world.spans.add(
+        self.last_span = self._add_span(
             kind,
             actor,
             self.client,

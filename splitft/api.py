@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 OnProgress = Callable[[Progress], None]
 OnStep = Callable[[int], None]
 
+OUT = "--out"
+
 
 class Run:
     """A finished run: its records as pandas frames, its summary and its pictures.
@@ -114,6 +116,10 @@ def run(
     return run_setting(setting, folder, catalogue=catalogue_folders, watch=watch)
 
 
+class FolderExistsError(InputError):
+    """The folder of a run to come is there already."""
+
+
 def run_setting(
     setting: Setting,
     folder: Path | None,
@@ -121,9 +127,16 @@ def run_setting(
     catalogue: Sequence[Path] = (),
     watch: Watch = NOBODY,
 ) -> Run:
-    """Run what `simulator.setting.resolve` has made of a scenario; else as `run`."""
+    """Run what `simulator.setting.resolve` has made of a scenario; else as `run`.
+
+    Raises:
+        FolderExistsError: the folder is there, even if it was made a moment ago; nothing has been done.
+        InputError: the folder cannot be made, or this machine cannot do what the scenario asks for.
+    """
     origin = Origin.of(setting.scenario, catalogue)
-    return _execute(setting, folder, origin, numerics_of(setting), watch)
+    with setting.scenario.placing_problems():
+        numerics = numerics_of(setting)
+    return _execute(setting, folder, origin, numerics, watch)
 
 
 def resume(folder: str | Path, *, on_progress: OnProgress | None = None, on_tokens: OnTokens | None = None) -> Run:
@@ -215,12 +228,10 @@ def refuse_existing(folder: Path | None) -> None:
     if folder is None:
         return
     if folder.exists():
-        raise InputError(Problem(f"{folder} exists; a run never writes into a folder that is there", key="--out"))
+        raise _exists(folder)
     parent = next(parent for parent in folder.absolute().parents if parent.exists())
     if not (parent.is_dir() and os.access(parent, os.W_OK)):
-        raise InputError(
-            Problem(f"{folder} cannot be made: {parent} is not a folder that you may write to", key="--out")
-        )
+        raise InputError(Problem(f"{folder} cannot be made: {parent} is not a folder that you may write to", OUT))
 
 
 def _execute(
@@ -235,7 +246,8 @@ def _execute(
     started_s = time.monotonic()
     host: dict[str, object] = {"origin": origin.to_json()}
     detail = setting.scenario.execution.spans
-    with RunWriter(folder, {**describe(setting, numerics), "host": host}, spans=detail, lock=lock) as writer:
+    head = {**describe(setting, numerics), "host": host}
+    with _new_writer(folder, head, detail, lock) as writer, setting.scenario.placing_problems():
         with learning_of(setting, numerics, folder, watch) as (learning, counts):
             ended_early = simulate(setting, learning, writer, watch.on_progress)
             if folder is not None:
@@ -245,6 +257,20 @@ def _execute(
             _save_plots(records, folder)
         host |= {"wall_s": time.monotonic() - started_s, **dataclasses.asdict(counts)}
         return Run(writer.finish(summary=summarise(records).to_json(), ended_early=ended_early, host=host))
+
+
+def _new_writer(folder: Path | None, head: dict[str, object], detail: str, lock: RunLock | None) -> RunWriter:
+    try:
+        return RunWriter(folder, head, spans=detail, lock=lock)
+    except FileExistsError:
+        assert folder is not None  # only a folder can be there already
+        raise _exists(folder) from None
+    except RunFolderError as error:
+        raise InputError(Problem(str(error), OUT)) from None
+
+
+def _exists(folder: Path) -> FolderExistsError:
+    return FolderExistsError(Problem(f"{folder} exists; a run never writes into a folder that is there", OUT))
 
 
 def _ignore(_news: object) -> None:

@@ -3,7 +3,6 @@
 Commands import what they need when they are called, so that `splitft --help` and the lists start at once.
 """
 
-import errno
 import os
 import signal
 import sys
@@ -12,11 +11,9 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from devices.problems import InputError
+from devices.problems import FULL_DISK, InputError, Problem
 from splitft.caching import cache_app
 from splitft.listing import devices_app, fleets_app, models_app, networks_app, scenarios_app
-
-FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 
 app = typer.Typer(
     name="splitft",
@@ -41,6 +38,14 @@ CatalogueOption = Annotated[
     list[Path] | None, typer.Option("--catalogue", metavar="DIR", help="A folder with your own devices and networks.")
 ]
 
+
+def _folder(text: str) -> Path:
+    """Return the folder that an option names."""
+    if not text.strip():
+        raise InputError(Problem(f"expected the name of a folder to make, got {text!r}", "--out"))
+    return Path(text)
+
+
 SummaryOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
 
@@ -50,7 +55,8 @@ def run_command(  # noqa: PLR0917 - options
     scenario: ScenarioArgument = "quickstart",
     set_: SetOption = None,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="The run folder; default runs/<name>-NNN.")
+        Path | None,
+        typer.Option("--out", metavar="DIR", parser=_folder, help="The run folder; default runs/<name>-NNN."),
     ] = None,
     trainer: Annotated[str | None, typer.Option("--trainer", help="torch or cost-only.")] = None,
     device: Annotated[str | None, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = None,
@@ -101,7 +107,8 @@ def export_command(
     run: Annotated[str, typer.Argument(help="A run folder, its name in runs/, or `last`.")],
     merge: Annotated[bool, typer.Option("--merge", help="Write a whole model instead of an adapter.")] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Where to; default <run>-adapter or <run>-merged.")
+        Path | None,
+        typer.Option("--out", metavar="DIR", parser=_folder, help="Where to; default <run>-adapter or <run>-merged."),
     ] = None,
 ) -> None:
     """Write what a run has learned: an adapter for PEFT, or the base model with the adapter in its weights."""

@@ -92,8 +92,9 @@ def _kind(kind: str, num_bytes: int) -> str:
 
 
 def _quality(summary: RunSummary) -> list[tuple[str, str]]:
-    if summary.before is None or summary.after is None:
+    if summary.before is None:  # whoever trains is measured before the first round
         return [("perplexity", "nothing was learned: cost-only")]
+    assert summary.after is not None  # and after the last
     change = summary.after.perplexity / summary.before.perplexity - 1
     changed = f" ({change:+.1%})" if math.isfinite(change) else ""
     changed += ": worse than before training" if change > 0 else ""

@@ -10,7 +10,7 @@ import typer
 from devices.problems import InputError, Problem
 from simulator.scenario import Scenario
 from simulator.setting import Setting, resolve
-from splitft.api import Run, load_run, open_interrupted, refuse_existing, run_setting
+from splitft.api import FolderExistsError, Run, load_run, open_interrupted, refuse_existing, run_setting
 from splitft.checking import check_json, check_tables
 from splitft.closing import closing_table
 from splitft.progress import RunProgress
@@ -24,13 +24,24 @@ def run_scenario(
 ) -> None:
     """Run a scenario into a folder and print how it ended."""
     scenario = Scenario.load(source, overrides)
-    folder = next_folder(scenario.name) if out is None else out
-    refuse_existing(folder)
-    with _saying_how_to_go_on(folder), RunProgress(scenario, shown=not (quiet or as_json)) as progress:
+    refuse_existing(next_folder(scenario.name) if out is None else out)
+    with RunProgress(scenario, shown=not (quiet or as_json)) as progress:
         setting = resolve(scenario, catalogue=catalogue, on_tokens=progress.on_tokens)
         _tell(setting, quiet or as_json)
-        run = run_setting(setting, folder, catalogue=catalogue, watch=_watch(progress, setting))
+        run, folder = _run_into(out, setting, catalogue, _watch(progress, setting))
     _close(run, setting, folder, as_json=as_json, quiet=quiet)
+
+
+def _run_into(out: Path | None, setting: Setting, catalogue: Sequence[Path], watch: Watch) -> tuple[Run, Path]:
+    """Run into a folder, or into the next one that nobody else takes in the same moment."""
+    while True:
+        folder = next_folder(setting.scenario.name) if out is None else out
+        try:
+            with _saying_how_to_go_on(folder):
+                return run_setting(setting, folder, catalogue=catalogue, watch=watch), folder
+        except FolderExistsError:
+            if out is not None:
+                raise
 
 
 def resume_run(name: str, *, as_json: bool, quiet: bool) -> None:
@@ -67,7 +78,7 @@ def new_file(kind: str, name: str) -> None:
     from devices.catalogue.own_files import template as profile_template
     from simulator.scenario import template as scenario_template
 
-    text = scenario_template(name) if kind == "scenario" else profile_template(kind, name)
+    text = scenario_template(name) if kind == "scenario" else profile_template(kind, name, others=("scenario",))
     path = Path(f"{name}.yaml")
     try:
         with path.open("x", encoding="utf-8") as file:

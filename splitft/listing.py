@@ -24,6 +24,8 @@ CatalogueOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 Name = Annotated[str, typer.Argument(metavar="ID")]
 
+SAY_NOTHING_IF_NONE = {"throttle", "unusable"}  # None means that there is nothing of it; elsewhere that it is unknown
+
 
 def _app(help_: str) -> typer.Typer:
     return typer.Typer(help=help_, no_args_is_help=True, rich_markup_mode=None)
@@ -255,7 +257,8 @@ def _show(profile: Any, as_json: bool, hidden: tuple[str, ...] = ()) -> None:
     provenance: Mapping[str, Provenance] = profile.provenance
     rows = []
     for key, value in _flat(profile):
-        if key.split(".")[0] not in {*hidden, "provenance"}:
+        absent = key in SAY_NOTHING_IF_NONE and getattr(profile, key) is None
+        if not absent and key.split(".")[0] not in {*hidden, "provenance"}:
             origin = provenance.get(key) or provenance.get(key.split(".")[0])
             rows.append((key, value, origin.kind if origin else "", origin.source if origin else ""))
     console().print(table([profile.id, "value (base units)", "kind", "source"], rows))

@@ -24,7 +24,9 @@ __all__ = ["DataError", "DatasetSpec", "TokenizedDataset", "held_out_split", "lo
 
 _ALLOWED = "pydocs, a .txt, .jsonl or .parquet file, a folder or Hub id (org/name) for the `datasets` library"
 _NAMED = {"pydocs": pydocs.docstrings}
+SHIPPED_DATASETS = tuple(_NAMED)
 _HUB_ONLY = ("split", "config", "revision")
+_READ = frozenset({".txt", ".jsonl", ".parquet"})
 _OTHER_FORMATS = frozenset({".arrow", ".csv", ".gz", ".html", ".json", ".md", ".text", ".tsv", ".xml", ".zip", ".zst"})
 
 
@@ -71,19 +73,33 @@ def load_texts(spec: DatasetSpec, cache_dir: Path | None = None) -> list[str]:
     Raises:
         DataError: if the source is unknown, missing, malformed or empty, or a key does not apply to it.
     """
+    check_source(spec)
     suffix = Path(spec.source).suffix.lower()
     if spec.source in _NAMED:
-        _refuse_keys(spec, "text_column", *_HUB_ONLY)
         rows = _NAMED[spec.source](cache_dir)
-    elif suffix in {".txt", ".jsonl", ".parquet"}:
+    elif suffix in _READ:
         rows = _read_file(spec, suffix)
     else:
-        _check_hub_source(spec, suffix)
         rows = read_hub(spec)
     texts = split_rows(rows, spec.unit)
     if not texts:
         raise DataError(f"dataset {spec.source!r} is empty: none of its {len(rows)} rows holds text")
     return texts
+
+
+def check_source(spec: DatasetSpec) -> None:
+    """Make sure, without reading it, that a source is of a kind that can be read, and that a file is there.
+
+    Raises:
+        DataError: it is not, or a key does not apply to it.
+    """
+    suffix = Path(spec.source).suffix.lower()
+    if spec.source in _NAMED:
+        _refuse_keys(spec, "text_column", *_HUB_ONLY)
+    elif suffix in _READ:
+        _check_file(spec, suffix)
+    else:
+        _check_hub_source(spec, suffix)
 
 
 def held_out_split(num_samples: int, frac: float, max_samples: int, rng: np.random.Generator) -> HeldOutSplit:
@@ -97,16 +113,19 @@ def held_out_split(num_samples: int, frac: float, max_samples: int, rng: np.rand
     return HeldOutSplit(*train_validation_split(np.arange(num_samples), frac, max_samples, rng))
 
 
-def _read_file(spec: DatasetSpec, suffix: str) -> list[str]:
+def _check_file(spec: DatasetSpec, suffix: str) -> None:
     path = Path(spec.source).expanduser()
-    _refuse_keys(spec, *_HUB_ONLY)
+    _refuse_keys(spec, *_HUB_ONLY, *(["text_column"] if suffix == ".txt" else []))
     if not path.is_file():
         folder = path.parent
         beside = sorted(file.name for file in folder.iterdir()) if folder.is_dir() else []
         raise DataError(f"dataset file {spec.source!r} does not exist{did_you_mean(path.name, beside)}")
+
+
+def _read_file(spec: DatasetSpec, suffix: str) -> list[str]:
+    path = Path(spec.source).expanduser()
     try:
         if suffix == ".txt":
-            _refuse_keys(spec, "text_column")
             return read_txt(path)
         return read_jsonl(path, spec.text_column) if suffix == ".jsonl" else read_parquet(path, spec.text_column)
     except OSError as problem:

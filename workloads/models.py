@@ -92,6 +92,8 @@ def resolve_model(name: str, *, search: Sequence[Path] = (SHIPPED_MODELS, FETCHE
     for folder in search:
         if _BARE_NAME.fullmatch(name) and (folder / name).is_dir():
             return _model_files(name, folder / name)
+    if name in FETCHABLE:  # not a folder that happens to have this name; `./name` is one
+        raise ModelError(_unknown(name, search))
     if Path(name).expanduser().is_dir():
         return _model_files(name, Path(name).expanduser().resolve())
     if (hub_id := _HUB_ID.fullmatch(name)) and not name.startswith("."):

@@ -45,7 +45,8 @@ def length_dirichlet(
         num_clients: length of the result.
         rng: the source of all draws.
         alpha: concentration, above 0.
-        num_classes: classes by length; fewer are left where many samples are of one length.
+        num_classes: classes by length; no more than there are samples, and fewer are left where many samples are of
+            one length.
         min_samples: least samples of a client.
         bins: classes of (nearly) equally many samples, or of equal ranges of length.
 
@@ -53,7 +54,7 @@ def length_dirichlet(
         DataError: if `min_samples` cannot be had.
     """
     _check(len(lengths), num_clients, min_samples, alpha=alpha, num_classes=num_classes)
-    classes = length_classes(lengths, num_classes, bins)
+    classes = length_classes(lengths, min(num_classes, len(lengths)), bins)
     return _dirichlet_partition(
         classes, num_clients, rng, alpha=alpha, min_samples=min_samples, kind="length-dirichlet"
     )
@@ -122,9 +123,11 @@ def _check(num_samples: int, num_clients: int, min_samples: int, *, alpha: float
             f"alpha > 0, got {num_samples}, {num_clients}, {num_classes}, {min_samples} and {alpha}"
         )
     if num_samples < num_clients * min_samples:
+        most = num_samples // num_clients
+        remedy = f"at most {most} for each is" if most else f"at most {num_samples // min_samples:,} clients are"
         raise DataError(
-            f"partition.min_samples {min_samples}: {num_clients} clients need {num_clients * min_samples} samples, the "
-            f"dataset has {num_samples} for training; at most {num_samples // num_clients} is possible"
+            f"{num_clients:,} clients with at least {min_samples:,} samples each need {num_clients * min_samples:,}, "
+            f"and the dataset has {num_samples:,} for training: {remedy} possible"
         )
 
 
@@ -154,9 +157,10 @@ def _draw_until(draw: Callable[[], np.ndarray], min_samples: int, what: str) -> 
         if smallest >= min_samples:
             return counts
         best = max(best, smallest)
+    less = f", or set partition.min_samples to at most {best}" if best else ""
     raise DataError(
         f"{what}: in each of {_MAX_DRAWS} draws some client had fewer than {min_samples} samples (at best {best}); "
-        f"raise partition.alpha, use fewer clients or more data, or set partition.min_samples to at most {best}"
+        f"raise partition.alpha, use fewer clients or more data{less}"
     )
 
 

@@ -1,5 +1,6 @@
 """Files that users write: a template to start from, and a check."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from devices.availability import AvailabilityProfile
@@ -16,15 +17,21 @@ Profile = DeviceProfile | NetworkProfile | FleetMixture | AvailabilityProfile
 PLACEHOLDER = "name-it"
 
 
-def template(kind: str, name: str) -> str:
+def template(kind: str, name: str, *, others: Sequence[str] = ()) -> str:
     """Return a commented YAML file to fill in, valid as it stands, for a `device`, `network` or `fleet`.
+
+    Args:
+        kind: What to write.
+        name: Its id.
+        others: Further kinds that the caller has templates of, for the error message.
 
     Raises:
         InputError: There is no template of this kind, or the name is no id.
     """
     templates = {path.stem: path for path in (SHIPPED / "templates").glob("*.yaml")}
     if kind not in templates:
-        allowed = f"{', '.join(sorted(templates))}{did_you_mean(kind, templates)}"
+        kinds = [*others, *sorted(templates)]
+        allowed = f"{', '.join(kinds)}{did_you_mean(kind, kinds)}"
         raise InputError(Problem(f"no template for '{kind}'; allowed: {allowed}", value=kind))
     try:
         check_id(name)

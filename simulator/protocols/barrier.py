@@ -16,6 +16,7 @@ from typing import Final
 import simpy
 
 from simulator.alone import ClientRound, path_s
+from simulator.fast_forward import forwarded
 from simulator.protocols.rounds import ClientLog, ClientPlan, RoundLog, Status, Terms
 from simulator.world import Participant, World
 
@@ -23,7 +24,13 @@ LATE: Final = 2  # an event of this priority comes after all others of its time:
 
 
 def gather(
-    world: World, number: int, plans: Sequence[ClientPlan], client_round: ClientRound, terms: Terms
+    world: World,
+    number: int,
+    plans: Sequence[ClientPlan],
+    client_round: ClientRound,
+    terms: Terms,
+    *,
+    apart: bool = False,
 ) -> Generator[simpy.Event, object, list[Participant]]:
     """Take clients through their rounds, all from now on, and return them when nobody is at work any more.
 
@@ -33,10 +40,20 @@ def gather(
         plans: what they do, in the order in which they start.
         client_round: how.
         terms: when those who are still at work are stopped.
+        apart: whether clients have nothing in common but links and the server, and `client_round` acts through its
+            participant alone: then a round in which nobody meets anybody does without events (`fast_forward`).
     """
+    world.forget_rates()
+    leaves_s = [_leaves_s(world, plan, client_round) for plan in plans]
+    ahead = forwarded(world, number, plans, client_round, leaves_s=leaves_s, terms=terms) if apart else None
+    if ahead is not None:
+        opened = world.env.event()
+        Moment(world.env, max(me.ended_s for me in ahead), opened.succeed)
+        yield opened
+        return [*ahead]
     participants = [Participant(world=world, client=plan.client, round=number) for plan in plans]
     barrier = Barrier(world.env, participants, terms.num_needed)
-    barrier.stop_leavers([_leaves_s(world, plan, client_round) for plan in plans])
+    barrier.stop_leavers(leaves_s)
     if terms.deadline_s < math.inf:
         barrier.stop_all_at(world.env.now + terms.deadline_s, "late")
     for me, plan in zip(participants, plans, strict=True):

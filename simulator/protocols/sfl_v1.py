@@ -65,7 +65,7 @@ def run_round(world: World, number: int, plans: Sequence[ClientPlan], terms: Ter
 def _round(
     world: World, number: int, plans: Sequence[ClientPlan], terms: Terms
 ) -> Generator[simpy.Event, object, list[Participant]]:
-    participants = yield from gather(world, number, plans, client_round, terms)
+    participants = yield from gather(world, number, plans, client_round, terms, apart=True)
     handed_in = [(me.client, plan.cut) for me, plan in zip(participants, plans, strict=True) if me.status == "finished"]
     if handed_in:
         last = max(participants, key=lambda me: (me.ended_s, me.status == "finished"))

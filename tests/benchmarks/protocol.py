@@ -4,18 +4,20 @@ An operation is one compute or one send: a step has seven of them (forward, acti
 backward, optimizer) and a round two more (the adapter, down and up). Counted is everything that a round costs the
 simulator: plans, costs, the clock, spans and their table. Phones of the catalogue with lengths from a distribution take
 part, so that every client has links and batches of its own. The yardstick is as many processes that do as many plain
-`env.timeout`s, timed in the same run, alternating. Run from the repository root:
+`env.timeout`s, timed in the same run, alternating. Where nobody meets anybody the same rounds are timed twice: on
+events, and without them (`simulator/fast_forward.py`). At the end stands where the time of one case goes. Run from the
+repository root:
 
-    python -m tests.benchmarks.protocol [--profile]
+    python -m tests.benchmarks.protocol
 """
 
-import argparse
 import cProfile
 import pstats
 import random
 import time
 from collections import Counter
 from collections.abc import Callable, Generator
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -27,7 +29,7 @@ from simulator.protocols.sfl_v1 import run_round
 from simulator.recorder import RunWriter
 from simulator.scenario import Scenario
 from simulator.setting import Setting, resolve
-from simulator.world import World
+from simulator.world import ServerLinks, World
 
 TARGET_RATIO = 1 / 15
 STEPS = {64: 100, 1_000: 10, 10_000: 2}
@@ -38,19 +40,40 @@ PARTS = {
     "shared links: messages, fair shares, their ends": {"fluid", "share", "bands", "clock", "maxmin"},
     "the server's slots and queue": {"server"},
     "what participants do, and its record": {"world", "span_log"},
+    "rounds without events": {"fast_forward", "walker"},
     "the protocol and its barrier": {"sfl_v1", "barrier", "rounds"},
     "costs": {"cost", "seconds", "counts", "blocks", "ranks", "shapes", "pricing", "exchange", "codec_bytes"},
     "batches of every client": {"drawn_lengths", "client_data", "draws", "batches", "lengths"},
     "the table of spans and its digest": {"parquet_files", "schemas", "recorder"},
 }
 
-# The server's network, and clients for each slot: clients wait for the server seldom, or most of the time.
-LOADS = {"idle server": ("lan-10gbe", 16), "busy server": ("lan-1gbe", 64)}
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """How much the clients have of the server.
+
+    Attributes:
+        link_bytes_per_s: of its link, each way, for each client (a phone of the fleet has 8 MB/s up and
+            17 MB/s down, on average).
+        clients_per_slot: so many clients share a slot.
+        fast_forward: whether rounds may do without events.
+    """
+
+    link_bytes_per_s: float
+    clients_per_slot: int
+    fast_forward: bool = False
 
 
-def setting_of(num_clients: int, num_steps: int, load: str) -> Setting:
+LOADS = {
+    "idle server": Load(link_bytes_per_s=1e6, clients_per_slot=16),
+    "busy server": Load(link_bytes_per_s=1e5, clients_per_slot=64),
+    "room for everybody": Load(link_bytes_per_s=1e9, clients_per_slot=1),
+    "the same without events": Load(link_bytes_per_s=1e9, clients_per_slot=1, fast_forward=True),
+}
+
+
+def setting_of(num_clients: int, num_steps: int) -> Setting:
     """Return a scenario of one round."""
-    network, clients_per_slot = LOADS[load]
     return resolve(
         Scenario.from_mapping(
             {
@@ -61,7 +84,6 @@ def setting_of(num_clients: int, num_steps: int, load: str) -> Setting:
                     "optimizer": {"state": "reset"},
                 },
                 "fleet": {"mixture": "phones-2024", "count": num_clients},
-                "server": {"network": network, "slots": max(1, num_clients // clients_per_slot)},
                 "policy": {"kind": "fixed"},
                 "availability": {"kind": "always-on"},
                 "execution": {"trainer": "cost-only"},
@@ -70,25 +92,29 @@ def setting_of(num_clients: int, num_steps: int, load: str) -> Setting:
     )
 
 
-def protocol(setting: Setting) -> Callable[[], object]:
+def protocol(setting: Setting, load: Load) -> Callable[[], object]:
     """Return a round of the protocol, yet to be run."""
+    num_clients = len(setting.fleet)
+    bytes_per_s = load.link_bytes_per_s * num_clients
 
     def run() -> object:
         writer = RunWriter(None, {})
         world = World(
             fleet=setting.fleet,
-            server_links=setting.server_links,
-            slots=setting.scenario.server.slots,
+            server_links=ServerLinks(uplink_bytes_per_s=bytes_per_s, downlink_bytes_per_s=bytes_per_s, latency_s=0.0),
+            slots=max(1, num_clients // load.clients_per_slot),
             costs=setting.costs,
             spans=writer.spans,
+            fast_forward=load.fast_forward,
         )
         with paused():  # as in a run
             plans = [
                 ClientPlan(client=client, cut=2, steps=setting.data.padded_steps(client, 1))
-                for client in range(len(setting.fleet))
+                for client in range(num_clients)
             ]
             run_round(world, 1, plans)
             writer.spans.flush_round(1)
+        assert world.num_forwarded == load.fast_forward
         return writer
 
     return run
@@ -115,13 +141,13 @@ def measure(run: Callable[[], object], num_operations: int) -> float:
     return num_operations / (time.process_time() - start_s)
 
 
-def compare(num_clients: int, num_steps: int, load: str) -> tuple[float, float, float]:
+def compare(num_clients: int, num_steps: int, load: Load) -> tuple[float, float, float]:
     """Return the median rates of the protocol and of plain timeouts, and the median ratio of the pairs."""
     per_client = OPERATIONS_PER_STEP * num_steps + OPERATIONS_PER_ROUND
-    setting = setting_of(num_clients, num_steps, load)
+    setting = setting_of(num_clients, num_steps)
     pairs = [
         (
-            measure(protocol(setting), num_clients * per_client),
+            measure(protocol(setting, load), num_clients * per_client),
             measure(plain(num_clients, per_client), num_clients * per_client),
         )
         for _ in range(REPEATS)
@@ -153,17 +179,15 @@ def part_of(file: str) -> str:
 
 
 def main() -> None:
-    """Print the table, or where the time of the middle case goes."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--profile", action="store_true", help="profile one case instead")
-    if parser.parse_args().profile:
-        profile(protocol(setting_of(1_000, 10, "busy server")))
-        return
-    print(f"{'load':14}{'clients':>9}{'operations/s':>14}{'plain/s':>12}{'ratio':>8}   (target {TARGET_RATIO:.3f})")
-    for load in LOADS:
+    """Print the table, and where the time of the middle cases goes."""
+    print(f"{'load':25}{'clients':>9}{'operations/s':>14}{'plain/s':>12}{'ratio':>8}   (target {TARGET_RATIO:.3f})")
+    for label, load in LOADS.items():
         for num_clients, num_steps in STEPS.items():
             ours, theirs, ratio = compare(num_clients, num_steps, load)
-            print(f"{load:14}{num_clients:9,}{ours:14,.0f}{theirs:12,.0f}{ratio:8.3f}", flush=True)
+            print(f"{label:25}{num_clients:9,}{ours:14,.0f}{theirs:12,.0f}{ratio:8.3f}", flush=True)
+    for label in ("busy server", "the same without events"):
+        print(f"\nWhere the time goes with 1,000 clients, {label}:")
+        profile(protocol(setting_of(1_000, STEPS[1_000]), LOADS[label]))
 
 
 if __name__ == "__main__":

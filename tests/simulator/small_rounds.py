@@ -56,6 +56,7 @@ def small_world(
     server_uplink=1e12,
     latency_s=0.0,
     outages_s=(),
+    fast_forward=True,
 ):
     """Return (world, writer); links are in bytes a second."""
     fleet = SimpleNamespace(
@@ -71,6 +72,7 @@ def small_world(
         costs=costs,
         spans=writer.spans,
         outages_s=outages_s,
+        fast_forward=fast_forward,
     )
     return world, writer
 

@@ -217,6 +217,7 @@ def play_two(case):
         latency_s=case["latency_s"],
         server_uplink=case["server_uplink"],
         outages_s=case["outages_s"],
+        fast_forward=False,  # every message is watched
     )
     transfers, send = [], world.network.send
 

@@ -51,7 +51,9 @@ def test_by_default_a_forced_cut_that_does_not_fit_is_an_error_that_says_what_it
     with pytest.raises(InputError) as caught:
         setting(own, FIXED)
     text = str(caught.value)
-    assert text.startswith("fleet: 2 client(s) with device 'small' cannot hold 4 block(s): it takes 0.5")
+    assert text.startswith(
+        "--set: fleet.clients.0.device: 2 client(s) with device 'small' cannot hold 4 block(s): it takes 0.5"
+    )
     assert "costs.oom" in text
 
 

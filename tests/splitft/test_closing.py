@@ -30,6 +30,17 @@ def closing_rows(**changes):
     return {name.strip(): rest[0].strip() for name, *rest in cells if rest}
 
 
+def test_only_a_run_that_trains_nobody_says_that_nothing_was_learned():
+    assert closing_rows()["perplexity"] == "nothing was learned: cost-only"
+
+
+@pytest.mark.torch
+def test_a_run_that_trains_says_what_it_has_learned():
+    rows = closing_rows(execution={"trainer": "torch", "memo": False})
+    assert "perplexity" not in rows
+    assert "->" in rows["held-out perplexity"]
+
+
 def test_it_says_how_many_parameters_each_side_holds():
     rows = closing_rows()
     assert rows["base parameters"] == f"{EMBEDDING + 8 * BLOCK + NORM:,} in 8 blocks"

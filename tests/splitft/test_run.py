@@ -167,6 +167,14 @@ def small_workload():
     return SMALL["workload"]
 
 
+def test_the_last_round_before_a_time_limit_is_measured_whatever_the_interval(trained):
+    stop_at_s = float(trained.rounds.end_s.iloc[0]) * 1.001  # two rounds start; the fourth would be measured next
+    run = splitft.run(small(rounds=5, stop_at_s=stop_at_s, evaluation={"every": 4, "max_samples": 16}))
+    assert list(run.evals["round"]) == [0, 2]
+    assert run.summary.after.round == 2
+    assert run.summary.after.loss == trained.evals.loss.iloc[2]  # the same two rounds
+
+
 def test_a_simulated_time_limit_ends_the_run_after_the_round_that_reaches_it(trained):
     first_end_s = float(trained.rounds.end_s.iloc[0])
     assert len(splitft.run(small(stop_at_s=first_end_s, execution=COST_ONLY)).rounds) == 1

@@ -181,9 +181,8 @@ def test_a_split_is_exact_and_within_one_of_its_shares(total, alpha, num_clients
 
 
 def test_a_minimum_beyond_the_data_is_refused_at_once():
-    message = (
-        r"partition\.min_samples 8: 5 clients need 40 samples, the dataset has 39 for training; at most 7 is possible"
-    )
+    # 5 x 8 = 40 > 39, and 39 // 5 = 7
+    message = "5 clients with at least 8 samples each need 40, and the dataset has 39 for training: at most 7 for each"
     with pytest.raises(DataError, match=message):
         length_dirichlet(np.arange(39), 5, rng(), alpha=1.0, num_classes=2, min_samples=8)
     with pytest.raises(DataError, match=message):
@@ -191,6 +190,21 @@ def test_a_minimum_beyond_the_data_is_refused_at_once():
     with pytest.raises(DataError, match=message):
         iid(39, 5, rng(), min_samples=8)
     assert {len(part) for part in iid(40, 5, rng(), min_samples=8)} == {8}
+
+
+def test_more_clients_than_samples_are_told_how_many_clients_are_possible():
+    # 39 samples do not go round 40 clients; with 8 each they are enough for 39 // 8 = 4.
+    with pytest.raises(DataError, match=r"40 clients .* has 39 for training: at most 4 clients are possible"):
+        iid(39, 40, rng(), min_samples=8)
+
+
+@pytest.mark.parametrize("bins", ["quantile", "equal-width"])
+def test_there_are_never_more_classes_than_samples(bins):
+    many, enough = (
+        length_dirichlet(np.arange(40), 3, rng(), alpha=1.0, num_classes=num, min_samples=1, bins=bins)
+        for num in (10**10, 40)  # as many as asked for would take 80 GB
+    )
+    assert [part.tolist() for part in many] == [part.tolist() for part in enough]
 
 
 def test_a_minimum_that_no_draw_reaches_is_refused_with_a_way_out():
