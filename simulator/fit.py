@@ -13,6 +13,7 @@ from devices.units import GIBI
 from simulator.hardware import least_cut
 from simulator.memory import MemoryModel, max_feasible_cut
 from simulator.policies.observation import Decision
+from simulator.policy_sections import MovingPolicy
 from simulator.scenario import Scenario
 from simulator.selection import largest_cohort
 
@@ -44,7 +45,7 @@ def fit(scenario: Scenario, memory: MemoryModel, fleet: Fleet, server: DevicePro
             neither have fewer nor stay away; nobody is left; or the server cannot hold its part.
     """
     policy, oom = scenario.policy, scenario.costs.oom
-    limit = policy.max_cut if policy.kind == "splitft" else None
+    limit = policy.max_cut if isinstance(policy, MovingPolicy) else None
     fits = [max_feasible_cut(device, memory, max_cut=limit) for device in fleet.device_table]
     asked = [least_cut(scenario, device.id) for device in fleet.device_table]
     num_having = np.bincount(fleet.device_index, minlength=len(fleet.device_table))

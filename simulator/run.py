@@ -1,38 +1,28 @@
 """One run: rounds on the simulated clock, each followed by its mathematics, its measurements and the next cuts."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from devices.problems import InputError, Problem
 from simulator.availability import Availability
 from simulator.base_deltas import BaseDeltas
+from simulator.choosing import Choosing
 from simulator.collector import paused
-from simulator.draws import generator
-from simulator.fit import held
+from simulator.deciding import Cuts
+from simulator.foresight import Foresight
 from simulator.learning import Learning
 from simulator.losses import mean_train_loss, perplexity
-from simulator.observe import client_row, first_observation, observations, round_row
-from simulator.policies.fixed import fixed, per_device
-from simulator.policies.observation import Decision, Observation
-from simulator.policies.splitft import splitft
+from simulator.observe import client_row, round_row
 from simulator.protocols import sfl_v1
 from simulator.protocols.rounds import ClientPlan, RoundLog, Terms
 from simulator.recorder import RunWriter
 from simulator.records import SERVER_CLIENT, EvalRow
-from simulator.selection import Cohort, at_random, deadline, everybody, over_commit
 from simulator.setting import Setting
 from simulator.world import World
 from workloads.tasks import EvalResult, TrainResult
 
 PROTOCOLS = {"sfl-v1": sfl_v1.run_round}
-POLICIES: Mapping[str, Callable[..., Decision]] = {"fixed": fixed, "per-device": per_device, "splitft": splitft}
-SELECTIONS: Mapping[str, Callable[..., Cohort]] = {
-    "all": everybody,
-    "random": at_random,
-    "over-commit": over_commit,
-    "deadline": deadline,
-}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -70,7 +60,7 @@ def simulate(
 
 
 class Simulation:
-    """The state of a run between rounds: the world, the clients' cuts and what the policy remembers."""
+    """The state of a run between rounds: the world and the clients' cuts."""
 
     def __init__(
         self, setting: Setting, learning: Learning, writer: RunWriter, on_progress: Callable[[Progress], None]
@@ -89,10 +79,8 @@ class Simulation:
         )
         absent = setting.fit.absent(setting.fleet)
         self._availability = Availability(setting.availability, len(setting.fleet), setting.scenario.seed.fleet, absent)
-        self._policy = POLICIES[self._scenario.policy.kind]
-        self._memory: Mapping[int, float] = {}
-        self._cuts: dict[int, int] = {}
-        self._reasons: dict[int, str] = {}
+        self._cuts = Cuts(setting, Foresight(setting, self._world))
+        self._choosing = Choosing(setting)
         self._deltas = BaseDeltas()
         self._evaluated = -1  # the last round after which the global model was measured
         self._train_loss: float | None = None
@@ -137,31 +125,29 @@ class Simulation:
         validated = self._learning.validate([c.plan.client for c in log.finished if c.plan.validation])
         with paused():
             self._record(log, trained, validated)
-        if number % self._setting.decide_every == 0:
-            self._decide(observations(self._setting, log, validated))
+        self._cuts.after_round(log, validated)
+        self._choosing.remember(log, trained)
         return log
 
     def _record(self, log: RoundLog, trained: Mapping[int, TrainResult], validated: Mapping[int, EvalResult]) -> None:
         for c in log.clients:
-            reason = self._reasons[c.plan.client]
+            reason = self._cuts.reasons[c.plan.client]
             row = client_row(self._setting, log.round, c, reason, trained=trained, validated=validated)
             self._writer.add_client(row)
         self._writer.end_round(round_row(log))
 
     def _plans(self, number: int) -> tuple[list[ClientPlan], Terms]:
         """Return what everybody does who takes part in a round, and what the round waits for."""
-        setting, section = self._setting, self._scenario.selection
-        rng = generator(self._scenario.seed.fleet, "selection", round=number)
-        cohort = SELECTIONS[section.kind](self._availability.reachable(), len(setting.fleet), rng, section)
+        setting, cohort = self._setting, self._choosing.cohort(number, self._availability.reachable())
         clients: list[int] = cohort.clients.tolist()
-        self._decide([first_observation(setting, client) for client in clients if client not in self._cuts])
+        self._cuts.before_round(number, clients)
         leaves_s = self._availability.leaves_s(cohort.clients).tolist()
         fails_frac = self._availability.failures(cohort.clients, number)
         validates = setting.policy_reads_performance and number % setting.decide_every == 0
         plans = [
             ClientPlan(
                 client=client,
-                cut=self._cuts[client],
+                cut=self._cuts.now[client],
                 steps=setting.data.padded_steps(client, number),
                 validation=setting.data.padded_validation(client) if validates else (),
                 stacked=self._deltas.missing(client),
@@ -171,14 +157,6 @@ class Simulation:
             for place, client in enumerate(clients)
         ]
         return plans, cohort.terms
-
-    def _decide(self, seen: Sequence[Observation]) -> None:
-        """Give those clients a cut that are observed; the others keep theirs."""
-        if seen:
-            decision = held(self._policy(seen, self._memory, self._scenario.policy), self._setting.max_cut)
-            self._memory = decision.memory
-            self._cuts |= decision.cuts
-            self._reasons |= decision.reasons
 
     def _evaluate(self, number: int) -> None:
         self._evaluated = number

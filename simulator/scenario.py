@@ -25,18 +25,15 @@ from simulator.dataset_section import DatasetSection
 from simulator.fields import STRICT, Count, Id, Positive, agreeing
 from simulator.overrides import apply_overrides, parse_overrides
 from simulator.participation_section import AllSelection, Availability, CatalogueAvailability, Selection
+from simulator.policy_sections import FixedPolicy, PerDevicePolicy, Policy, SplitFTPolicy
 from simulator.sections import (
     EvaluationSection,
     ExecutionSection,
-    FixedPolicy,
     FleetSection,
-    PerDevicePolicy,
-    Policy,
     ProtocolSection,
     Seeds,
     SeedSection,
     ServerSection,
-    SplitFTPolicy,
 )
 from simulator.source import Source
 from simulator.workload_section import WorkloadSection

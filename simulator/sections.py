@@ -4,17 +4,15 @@ Each class is at once the strict boundary of a file and the frozen value that th
 of a section is one class more in its union; a further value of a key is one literal more.
 """
 
-import math
 from collections.abc import Mapping
-from dataclasses import field
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
-from simulator.fields import MAX_SEED, STRICT, Count, Cut, Id, NonNegative, Part, Positive, Seed, agreeing, matching
-from workloads.aggregators import Aggregator
+from simulator.fields import MAX_SEED, STRICT, Count, Id, NonNegative, Part, Positive, Seed, agreeing, matching
+from simulator.own_kinds import Rule
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -108,64 +106,7 @@ class ProtocolSection:
     """Who does what in a round, and how adapters of different ranks are averaged."""
 
     kind: Literal["sfl-v1"] = "sfl-v1"
-    aggregator: Aggregator = "segment"
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class SplitFTPolicy:
-    """SplitFT's adaptive cut (arXiv 2604.26388).
-
-    Attributes:
-        kind: Names this policy.
-        initial_cut: Every client's cut in the first round.
-        min_cut: No client holds fewer blocks.
-        max_cut: No client holds more; None leaves that to the model and the client's memory.
-        every: Rounds between decisions.
-        gamma_perf: Weight of how well a client learns.
-        gamma_res: Weight of how fast a client is.
-        max_move: Blocks that a cut moves at most in one decision.
-        smoothing: Weight of the latest observation in the moving average of a client's step time; 1 forgets the past.
-    """
-
-    kind: Literal["splitft"] = "splitft"
-    initial_cut: Cut = 2
-    min_cut: Cut = 1
-    max_cut: Cut | None = None
-    every: Count = 1
-    gamma_perf: NonNegative = 0.5
-    gamma_res: NonNegative = 1.0
-    max_move: Count = 2
-    smoothing: Annotated[float, Field(gt=0, le=1)] = 0.5
-
-    @model_validator(mode="after")
-    def _agree(self) -> Self:
-        low, high = self.min_cut, math.inf if self.max_cut is None else self.max_cut
-        return agreeing(
-            self,
-            (low > high, "min_cut", f"must not exceed max_cut ({high})"),
-            (self.initial_cut < low <= high, "initial_cut", f"must not be below min_cut ({low})"),
-            (low <= high < self.initial_cut, "initial_cut", f"must not exceed max_cut ({high})"),
-        )
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class FixedPolicy:
-    """Every client keeps the same cut."""
-
-    kind: Literal["fixed"] = "fixed"
-    cut: Cut = 2
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class PerDevicePolicy:
-    """Each client keeps the cut that `cuts` names for its device, or else `default`."""
-
-    kind: Literal["per-device"] = "per-device"
-    cuts: Mapping[Id, Cut] = field(default_factory=dict)
-    default: Cut = 2
-
-
-Policy = Annotated[SplitFTPolicy | FixedPolicy | PerDevicePolicy, Field(discriminator="kind")]
+    aggregator: Rule = "segment"
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
