@@ -16,11 +16,11 @@ from devices.strict_yaml import read_document
 from devices.units import GIBI
 from simulator.availability import AvailabilityModel, availability_model
 from simulator.caveats import unused_variation
+from simulator.connections import Connections, ServerLinks, connections
 from simulator.draws import generator
 from simulator.memory import MemoryModel, max_feasible_cut
 from simulator.scenario import Scenario
 from simulator.selection import largest_cohort
-from simulator.world import ServerLinks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +31,7 @@ class Hardware:
         fleet: the clients.
         server: the device of each of the server's slots.
         server_links: the server's own connection.
+        connections: how all connections are shared and vary.
         availability: when clients can be reached.
         notes: what a user should know of how profiles were chosen.
     """
@@ -38,6 +39,7 @@ class Hardware:
     fleet: Fleet
     server: DeviceProfile
     server_links: ServerLinks
+    connections: Connections
     availability: AvailabilityModel
     notes: tuple[str, ...]
 
@@ -55,13 +57,19 @@ def hardware(scenario: Scenario, catalogue_folders: Sequence[Path]) -> Hardware:
     fleet = found.find(lambda: _fleet(scenario, catalogue))
     server = found.find(lambda: _server_device(scenario, catalogue))
     links = found.find(lambda: _server_links(scenario, catalogue))
+    shared = found.find(lambda: _connections(scenario, fleet()))
     availability = found.find(lambda: _availability(scenario, catalogue, fleet))
     found.find(lambda: check_devices_named(scenario, fleet()))
     found.tell()
     if scenario.fleet.mixture is not None:
         notes += filter(None, [unused_variation(catalogue.fleet(scenario.fleet.mixture))])
     return Hardware(
-        fleet=fleet(), server=server(), server_links=links(), availability=availability(), notes=tuple(notes)
+        fleet=fleet(),
+        server=server(),
+        server_links=links(),
+        connections=shared(),
+        availability=availability(),
+        notes=tuple(notes),
     )
 
 
@@ -82,6 +90,11 @@ def _availability(scenario: Scenario, catalogue: Catalogue, fleet: Callable[[], 
         fleet()  # names the profile that suits it, or has a row for each client
     with under("availability"):
         return availability_model(scenario, catalogue, scenario.fleet.num_clients)
+
+
+def _connections(scenario: Scenario, fleet: Fleet) -> Connections:
+    with under("network"):
+        return connections(scenario, fleet)
 
 
 def _fleet(scenario: Scenario, catalogue: Catalogue) -> Fleet:

@@ -113,8 +113,9 @@ def _path_s(setting: Setting, device_number: int, step: StepCosts) -> float:
     """Return the seconds of a step over the median links of the clients with a device, with nobody else there."""
     mine = setting.fleet.device_index == device_number
     links = setting.server_links
-    uplink = min(float(np.median(setting.fleet.uplink_bytes_per_s[mine])), links.uplink_bytes_per_s)
-    downlink = min(float(np.median(setting.fleet.downlink_bytes_per_s[mine])), links.downlink_bytes_per_s)
+    uplinks, downlinks = setting.connections.lone_rates(setting.fleet)
+    uplink = min(float(np.median(uplinks[mine])), links.uplink_bytes_per_s)
+    downlink = min(float(np.median(downlinks[mine])), links.downlink_bytes_per_s)
     latency_s = float(np.median(setting.fleet.latency_s[mine])) + links.latency_s
     return (
         step.client_forward_s

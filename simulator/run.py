@@ -83,6 +83,8 @@ class Simulation:
             costs=setting.costs,
             spans=writer.spans,
             outages_s=setting.availability.outages_s,
+            connections=setting.connections,
+            discipline=setting.scenario.server.discipline,
         )
         self._availability = Availability(setting.availability, len(setting.fleet), setting.scenario.seed.fleet)
         self._policy = POLICIES[self._scenario.policy.kind]

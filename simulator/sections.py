@@ -13,7 +13,20 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
-from simulator.fields import MAX_SEED, STRICT, Count, Cut, Id, NonNegative, Part, Positive, Seed, agreeing, matching
+from simulator.fields import (
+    MAX_SEED,
+    STRICT,
+    Count,
+    Cut,
+    Discipline,
+    Id,
+    NonNegative,
+    Part,
+    Positive,
+    Seed,
+    agreeing,
+    matching,
+)
 from workloads.aggregators import Aggregator
 
 
@@ -95,11 +108,21 @@ class Outage:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ServerSection:
-    """The server: `slots` accelerators of one device type, each serving one client's step at a time, on one network."""
+    """The server: `slots` accelerators of one device type on one network.
+
+    Attributes:
+        device: What each accelerator is.
+        network: Its connection.
+        slots: How many accelerators.
+        discipline: Who is served next. `fifo` and `priority` serve one client's step at a time on each accelerator, in
+            order of arrival or the largest remaining lag first; `processor-sharing` serves all at once, more slowly.
+        outages: When nobody reaches it.
+    """
 
     device: Id = "nvidia-a100-80gb-sxm"
     network: Id = "lan-10gbe"
     slots: Count = 1
+    discipline: Discipline = "fifo"
     outages: tuple[Outage, ...] = ()
 
 

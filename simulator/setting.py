@@ -16,6 +16,7 @@ from devices.profiles import DeviceProfile
 from simulator.availability import AvailabilityModel
 from simulator.caveats import missing_performance, unused_device
 from simulator.client_data import ClientData
+from simulator.connections import Connections, ServerLinks
 from simulator.cost import ProfiledCosts
 from simulator.dataset_section import DatasetSection
 from simulator.divided_text import DividedText, divide
@@ -25,7 +26,6 @@ from simulator.memory import MemoryModel
 from simulator.models import Models, beside, blamed_on, models
 from simulator.scenario import Scenario
 from simulator.selection import check_selection
-from simulator.world import ServerLinks
 from workloads.aggregators import FORGET_MOMENTS
 from workloads.data import SHIPPED_DATASETS, DatasetSpec, check_source, load_dataset
 from workloads.known_shapes import KnownShape
@@ -47,6 +47,7 @@ class Setting:
         scenario: what was asked for.
         models: the one that learns and the one that is charged for.
         fleet, server, server_links: the hardware and the connections.
+        connections: how these are shared and vary.
         availability: when clients can be reached.
         data: who has which samples.
         costs: seconds and bytes of everything that a protocol does.
@@ -60,6 +61,7 @@ class Setting:
     fleet: Fleet
     server: DeviceProfile
     server_links: ServerLinks
+    connections: Connections
     availability: AvailabilityModel
     data: ClientData
     costs: ProfiledCosts
@@ -152,6 +154,7 @@ def _resolved(scenario: Scenario, catalogue: Sequence[Path], on_tokens: OnTokens
         fleet=machines().fleet,
         server=machines().server,
         server_links=machines().server_links,
+        connections=machines().connections,
         availability=machines().availability,
         data=data(),
         costs=costs(),

@@ -106,7 +106,19 @@ def test_every_key_but_fleet_has_the_default_that_the_design_gives(tmp_path: Pat
             "validation": {"frac": 0.05, "max_samples": 8},
         },
         "fleet": {"clients": [{"device": "rpi5-8gb", "network": "lan-1gbe", "count": 1}]},
-        "server": {"device": "nvidia-a100-80gb-sxm", "network": "lan-10gbe", "slots": 1, "outages": []},
+        "server": {
+            "device": "nvidia-a100-80gb-sxm",
+            "network": "lan-10gbe",
+            "slots": 1,
+            "discipline": "fifo",
+            "outages": [],
+        },
+        "network": {
+            "duplex": {"clients": "full", "server": "full"},
+            "cells": [],
+            "variation": {"between_sessions_cv": 0.0, "within_session_cv": 0.0, "interval_s": 10.0},
+        },
+        "moves": {"weights": "resident", "moments": "uncharged"},
         "protocol": {"kind": "sfl-v1", "aggregator": "segment"},
         "policy": {
             "kind": "splitft",
