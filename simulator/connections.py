@@ -171,9 +171,7 @@ def connections(scenario: Scenario, fleet: Fleet) -> Connections:
         half_duplex_server=section.duplex.server == "half",
         cells=_cells(section.cells, len(fleet)),
         variation=_variation(scenario, fleet),
-        trace=None
-        if trace is None
-        else read_bandwidths(Path(beside(scenario, trace.file)), len(fleet), trace.period_s),
+        trace=trace,
     )
 
 
@@ -182,14 +180,11 @@ def _cells(sections: Sequence[CellSection], num_clients: int) -> tuple[Cells, ..
     first = 0
     for place, section in enumerate(sections):
         remaining = num_clients - first
+        if remaining < (section.count or 1) * section.clients and (section.count is not None or not remaining):
+            message = f"of the fleet's {num_clients:,} clients {remaining:,} are left for these cells"
+            raise InputError(Problem(message, key=f"cells.{place}"))
         # Rounded up: the last cell takes what is left.
         num_cells = -(-remaining // section.clients) if section.count is None else section.count
-        if remaining < 1 or (section.count is not None and num_cells * section.clients > remaining):
-            message = (
-                f"the cells up to here have room for {first + num_cells * section.clients:,} clients "
-                f"and the fleet has {num_clients:,}"
-            )
-            raise InputError(Problem(message, key=f"cells.{place}"))
         found.append(
             Cells(
                 first_client=first,

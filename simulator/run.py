@@ -11,6 +11,7 @@ from simulator.collector import paused
 from simulator.draws import generator
 from simulator.learning import Learning
 from simulator.losses import mean_train_loss, perplexity
+from simulator.moving import Holdings
 from simulator.observe import client_row, first_observation, observations, round_row
 from simulator.policies.fixed import fixed, per_device
 from simulator.policies.observation import Decision, Observation
@@ -92,6 +93,11 @@ class Simulation:
         self._cuts: dict[int, int] = {}
         self._reasons: dict[int, str] = {}
         self._deltas = BaseDeltas()
+        moves = self._scenario.moves
+        self._holdings = Holdings(
+            ships_weights=moves.weights == "shipped",
+            ships_moments=moves.moments == "shipped" and setting.keeps_moments,
+        )
         self._evaluated = -1  # the last round after which the global model was measured
         self._train_loss: float | None = None
         self._perplexity: float | None = None
@@ -130,6 +136,7 @@ class Simulation:
             plans, terms = self._plans(number)
             log = PROTOCOLS[self._scenario.protocol.kind](self._world, number, plans, terms)
         self._deltas.settle(log, self._setting.costs.stacked_ranks([c.plan.cut for c in log.finished]))
+        self._holdings.settle(log)
         trained = self._learning.train(log)
         self._train_loss = mean_train_loss(trained)
         validated = self._learning.validate([c.plan.client for c in log.finished if c.plan.validation])
@@ -163,6 +170,7 @@ class Simulation:
                 steps=setting.data.padded_steps(client, number),
                 validation=setting.data.padded_validation(client) if validates else (),
                 stacked=self._deltas.missing(client),
+                move=self._holdings.move(client, self._cuts[client]),
                 leaves_s=leaves_s[place],
                 fails_frac=fails_frac[place],
             )

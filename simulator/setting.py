@@ -113,6 +113,12 @@ class Setting:
         return policy.every if policy.kind == "splitft" else 1
 
     @property
+    def keeps_moments(self) -> bool:
+        """Return whether the optimizer's moments of a client outlive a round."""
+        kept = self.scenario.workload.optimizer.state == "kept"
+        return kept and self.scenario.protocol.aggregator not in FORGET_MOMENTS
+
+    @property
     def policy_reads_performance(self) -> bool:
         """Return whether clients have to measure themselves before cuts are decided, and are charged for it."""
         policy = self.scenario.policy
