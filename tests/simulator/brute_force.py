@@ -11,28 +11,26 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 NEVER = math.inf
 SETTLED = 1e-10  # of its amount: less than that left is rounding
 
 
 def fair_rates(routes: list[list[str]], weights: list[float], capacities: dict[str, float]) -> list[float]:
     """Raise all rates together in proportion to their weights; whoever meets a full link stays where it is."""
-    rates = [0.0] * len(routes)
-    rising = [bool(route) for route in routes]
-    while any(rising):
-        steps = {}
-        for link, capacity in capacities.items():
-            slope = sum(w * route.count(link) for w, route, up in zip(weights, routes, rising, strict=True) if up)
-            if slope:
-                used = sum(rate * route.count(link) for rate, route in zip(rates, routes, strict=True))
-                steps[link] = max(0.0, capacity - used) / slope
-        step = min(steps.values())
-        full = {link for link, room in steps.items() if room <= step * (1 + 1e-12)}
-        for i, route in enumerate(routes):
-            if rising[i]:
-                rates[i] += step * weights[i]
-                rising[i] = not full.intersection(route)
-    return rates
+    names = list(dict.fromkeys(link for route in routes for link in route))
+    crossings = np.array([[route.count(link) for route in routes] for link in names]).reshape(len(names), len(routes))
+    capacity, weight = np.array([capacities[link] for link in names]), np.array(weights)
+    rates, rising = np.zeros(len(routes)), np.array([bool(route) for route in routes], dtype=bool)
+    while rising.any():
+        slopes = crossings @ (weight * rising)
+        room = np.maximum(0.0, capacity - crossings @ rates)
+        steps = np.divide(room, slopes, out=np.full(len(names), NEVER), where=slopes > 0)
+        step = steps.min()
+        rates += step * weight * rising
+        rising &= ~crossings[steps <= step * (1 + 1e-12)].any(axis=0)
+    return rates.tolist()
 
 
 @dataclass

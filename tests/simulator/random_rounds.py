@@ -205,7 +205,7 @@ def _variation(kind, seed, rng):
     if kind != "variation":
         return None
     return Variation(
-        seed=seed, between_sigma=0.0, within_sigma=(0.6,), correlation=(0.4,), interval_s=rng.choice((0.1, 0.7))
+        seed=seed, between_sigma=0.0, within_sigma=(0.6,), correlation=(0.4,), interval_s=rng.choice((0.3, 0.7))
     )
 
 

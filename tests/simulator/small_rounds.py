@@ -57,6 +57,8 @@ def small_world(
     latency_s=0.0,
     outages_s=(),
     fast_forward=True,
+    slots=1,
+    discipline="fifo",
 ):
     """Return (world, writer); links are in bytes a second."""
     fleet = SimpleNamespace(
@@ -68,7 +70,8 @@ def small_world(
     world = World(
         fleet=fleet,
         server_links=ServerLinks(uplink_bytes_per_s=server_uplink, downlink_bytes_per_s=1e12, latency_s=0.0),
-        slots=1,
+        slots=slots,
+        discipline=discipline,
         costs=costs,
         spans=writer.spans,
         outages_s=outages_s,
