@@ -92,7 +92,7 @@ class Simulation:
         self._memory: Mapping[int, float] = {}
         self._cuts: dict[int, int] = {}
         self._reasons: dict[int, str] = {}
-        self._deltas = BaseDeltas()
+        self._deltas = BaseDeltas(setting.models.priced_cut)
         moves = self._scenario.moves
         self._holdings = Holdings(
             ships_weights=moves.weights == "shipped",
@@ -169,7 +169,7 @@ class Simulation:
                 cut=self._cuts[client],
                 steps=setting.data.padded_steps(client, number),
                 validation=setting.data.padded_validation(client) if validates else (),
-                stacked=self._deltas.missing(client),
+                stacked=self._deltas.missing(client, self._cuts[client]),
                 move=self._holdings.move(client, self._cuts[client]),
                 leaves_s=leaves_s[place],
                 fails_frac=fails_frac[place],
