@@ -148,6 +148,19 @@ class Connections:
             downlink[own] = np.minimum(downlink[own], cells.downlink_bytes_per_s)
         return uplink, downlink
 
+    def words(self) -> str:
+        """Return in a few words what is not as by default; nothing if everything is."""
+        sides = {"clients": self.half_duplex_clients, "server": self.half_duplex_server}
+        half = [side for side, is_half in sides.items() if is_half]
+        said = [f"half duplex: {' and '.join(half)}"] if half else []
+        if self.cells:
+            said.append(f"{sum(cells.num_cells for cells in self.cells):,} cell(s)")
+        if self.variation is not None:
+            said.append("rates vary")
+        if self.trace is not None:
+            said.append(f"a file gives the rates of {len(self.trace.records):,} connection(s)")
+        return "; ".join(said)
+
     def identity(self) -> dict[str, Any]:
         """Return what a run depends on and neither the scenario nor its profiles say: the content of a file."""
         return {} if self.trace is None else {"trace": self.trace.digest}

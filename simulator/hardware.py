@@ -177,7 +177,7 @@ def max_cuts(scenario: Scenario, memory: MemoryModel, fleet: Fleet, server: Devi
     num_at_once = largest_cohort(scenario.selection, len(fleet))
     shallowest = np.repeat([least_cut(scenario, device.id) for device in fleet.device_table], num_having)
     shallowest = np.sort(shallowest)[:num_at_once]
-    needs_bytes = memory.server(shallowest.tolist(), slots=scenario.server.slots).total_bytes
+    needs_bytes = memory.server(shallowest.tolist(), slots=scenario.server.num_served(num_at_once)).total_bytes
     if needs_bytes > server.memory_usable_bytes:
         problems.append(
             Problem(

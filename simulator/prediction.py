@@ -66,7 +66,8 @@ def predict(setting: Setting) -> Prediction:
     num_cuts = setting.shape.num_blocks - 1
     first = [int(np.argmax(setting.fleet.device_index == number)) for number in range(len(setting.fleet.device_table))]
     batch_size = setting.scenario.workload.batch_size
-    slots, num_at_once = setting.scenario.server.slots, largest_cohort(setting.scenario.selection, len(setting.fleet))
+    num_at_once = largest_cohort(setting.scenario.selection, len(setting.fleet))
+    slots = setting.scenario.server.num_served(num_at_once)
     cuts = []
     for row in setting.memory.table(num_clients=num_at_once, slots=slots):
         step = setting.costs.step(0, row.cut, batch_size, length_tokens)

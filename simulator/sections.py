@@ -125,6 +125,10 @@ class ServerSection:
     discipline: Discipline = "fifo"
     outages: tuple[Outage, ...] = ()
 
+    def num_served(self, num_clients: int) -> int:
+        """Return how many steps of so many clients are in the server's memory at a time."""
+        return num_clients if self.discipline == "processor-sharing" else self.slots
+
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ProtocolSection:

@@ -13,7 +13,7 @@ from simulator.connections import Cells, Connections, ServerLinks, Variation
 from simulator.hardware import hardware
 from simulator.links import Links
 from simulator.prediction import predict
-from simulator.scenario import Scenario
+from simulator.scenario import Scenario, to_mapping
 from simulator.setting import resolve
 from tests.simulator.random_rounds import Rates
 
@@ -212,6 +212,40 @@ def test_a_file_lies_beside_the_scenario(tmp_path):
     assert list(found.trace.records) == [3]
     assert found.trace.period_s == 60
     assert found.identity() == {"trace": found.trace.digest}
+
+
+def test_a_network_section_survives_being_written_and_read():
+    network = {
+        "duplex": {"clients": "half", "server": "full"},
+        "cells": [{"clients": 2, "downlink_mbit_per_s": 1.5, "uplink_mbit_per_s": 1, "duplex": "half"}],
+        "variation": {"between_sessions_cv": 0.1, "within_session_cv": "catalogue", "interval_s": 2.5},
+        "trace": {"file": "bandwidth.csv", "period_s": 60},
+    }
+    one = scenario(network=network, moves={"weights": "shipped", "moments": "shipped"})
+    assert Scenario.from_mapping(to_mapping(one)) == one
+
+
+def test_check_says_what_is_not_as_by_default(tmp_path):
+    assert found_connections().words() == ""
+    (tmp_path / "bandwidth.csv").write_text(f"{HEADER}3,0,8,8\nserver,0,8,8\n")
+    found = found_connections(
+        tmp_path,
+        duplex={"clients": "half", "server": "half"},
+        cells=[{"clients": 3, "downlink_mbit_per_s": 1, "uplink_mbit_per_s": 1}],
+        variation={"between_sessions_cv": 0.1},
+        trace={"file": "bandwidth.csv"},
+    )
+    words = "half duplex: clients and server; 2 cell(s); rates vary; a file gives the rates of 2 connection(s)"
+    assert found.words() == words
+
+
+def test_a_shared_server_has_the_steps_of_all_clients_in_memory_at_once():
+    step = {"model": "tiny", "dataset": {"source": "lengths"}}
+    one, four, shared = (
+        predict(resolve(scenario(workload=step, server=server))).cuts[0].server_memory_bytes
+        for server in ({}, {"slots": 4}, {"discipline": "processor-sharing"})
+    )
+    assert one < four == shared  # four clients
 
 
 @pytest.mark.parametrize(

@@ -292,6 +292,16 @@ def test_a_scenario_cannot_be_changed() -> None:
             "seed: {date: 1}",
             "mine.yaml:2: seed.date: unknown key; allowed: fleet, data, training; did you mean 'data'?",
         ),
+        (
+            "server: {discipline: lifo}",
+            "mine.yaml:2: server.discipline: expected 'fifo', 'priority' or 'processor-sharing', got 'lifo'",
+        ),
+        ("moves: {weights: sent}", "mine.yaml:2: moves.weights: expected 'resident' or 'shipped', got 'sent'"),
+        ("moves: {moments: resident}", "mine.yaml:2: moves.moments: expected 'uncharged' or 'shipped', got 'resident'"),
+        (
+            "network: {cell: []}",
+            "mine.yaml:2: network.cell: unknown key; allowed: duplex, cells, variation, trace; did",
+        ),
         ("server: {slots: 0}", "mine.yaml:2: server.slots: expected a number of at least 1, got 0"),
         ("selection: all", "mine.yaml:2: selection: expected a mapping, got 'all'"),
         (
