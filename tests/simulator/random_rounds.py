@@ -88,12 +88,13 @@ class HandedCosts:
         return 0.0
 
 
-def play(case):
+def play(case, *, fast_forward=True):
     """Run all rounds of a case and return (logs, spans)."""
     writer = RunWriter(None, {})
     world = World(
         fleet=case.rates, server_links=case.server, slots=case.slots, costs=HandedCosts(case.works), spans=writer.spans,
         outages_s=case.outages_s, connections=case.connections, discipline=case.discipline,
+        fast_forward=fast_forward,
     )  # fmt: skip
     logs = []
     for number in range(1, case.num_rounds + 1):

@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -42,6 +43,17 @@ def test_all_bytes_arrive_and_none_that_were_not_sent(kind, seed):
             assert sent == whole if c.status == "finished" else sent <= whole
     by_client = spans.groupby("client").num_bytes.sum()
     assert by_client.sum() == sum(sum(c.num_bytes.values()) for log in logs for c in log.clients)
+
+
+@pytest.mark.parametrize(("kind", "seed"), CASES)
+@pytest.mark.parametrize("roomy", [False, True])
+def test_with_and_without_fast_forward_a_round_is_the_same_to_the_bit(kind, seed, roomy):
+    case = random_case(kind, seed)
+    if roomy:  # so that fast-forward can take place where links do not vary
+        server = replace(case.server, uplink_bytes_per_s=1e9, downlink_bytes_per_s=1e9)
+        case = replace(case, server=server, slots=len(case.works))
+    (_, one), (_, other) = (play(case, fast_forward=on) for on in (True, False))
+    pd.testing.assert_frame_equal(one, other, check_exact=True)
 
 
 @pytest.mark.parametrize(("kind", "seed"), STEADY)
