@@ -42,6 +42,7 @@ class RunSummary:
         up_bytes: bytes from clients to the server by span kind, largest first; `upload_total` alone where the run did
             not write down what was sent.
         down_bytes: bytes from the server to clients likewise.
+        energy_j: joules that the clients' devices took; None where that is not known of all of them.
         before: held-out evaluation before training; None where there was none (as the next two).
         after: the last one after some training.
         best: the one of lowest loss.
@@ -57,6 +58,7 @@ class RunSummary:
     simulated_s: float
     up_bytes: dict[str, int]
     down_bytes: dict[str, int]
+    energy_j: float | None
     before: Evaluation | None
     after: Evaluation | None
     best: Evaluation | None
@@ -92,6 +94,7 @@ def summarise(run: RunRecords, targets: Sequence[float] | None = None) -> RunSum
         simulated_s=float(run.rounds["end_s"].max()) if len(run.rounds) else 0.0,
         up_bytes=_by_kind(run, sent, "uplink"),
         down_bytes=_by_kind(run, sent, "downlink"),
+        energy_j=_energy_j(run),
         before=next((evaluation for evaluation in evals if evaluation.round == 0), None),
         after=trained[-1] if trained else None,
         best=min(finite, key=lambda evaluation: evaluation.loss, default=None),
@@ -108,6 +111,11 @@ def _by_kind(run: RunRecords, sent: pd.DataFrame, direction: str) -> dict[str, i
         return {f"{way}load_total": int(run.rounds[f"{way}_bytes"].sum())}
     rows = sent[sent["direction"] == direction]
     return {str(kind): int(size) for kind, size in zip(rows["kind"], rows["num_bytes"], strict=True)}
+
+
+def _energy_j(run: RunRecords) -> float | None:
+    energy_j = run.rounds["energy_j"]
+    return None if energy_j.isna().any() or energy_j.empty else float(energy_j.sum())
 
 
 def _finite(value: Any) -> Any:

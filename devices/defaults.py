@@ -18,8 +18,8 @@ class DeviceDefaults:
     """For devices of every tier."""
 
     bandwidth_efficiency_frac: FractionNumber
-    block_overhead_forward_ms: NonNegativeNumber
-    block_overhead_backward_ms: NonNegativeNumber
+    block_overhead_forward_ms: PositiveNumber
+    block_overhead_backward_ms: PositiveNumber
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -6,6 +6,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from devices.defaults import defaults
+from devices.measured_blocks_file import KEY as MEASURED_BLOCKS
+from devices.measured_blocks_file import MeasuredBlockStated, measured_blocks, measured_problems
 from devices.problems import InputError, did_you_mean
 from devices.profiles import DeviceProfile, Provenance
 from devices.strict_yaml import Document, validate
@@ -15,7 +17,6 @@ from devices.values import (
     Confidence,
     Fraction,
     Id,
-    NonNegative,
     Number,
     Positive,
     PositiveNumber,
@@ -67,9 +68,13 @@ class DeviceFile:
     memory_usable_gib: Positive | None = None
     memory_bandwidth_gbyte_per_s: Positive
     power_active_w: Positive | None = None
-    block_overhead_forward_ms: NonNegative | None = None
-    block_overhead_backward_ms: NonNegative | None = None
+    power_idle_w: Positive | None = None
+    power_transmit_w: Positive | None = None
+    power_receive_w: Positive | None = None
+    block_overhead_forward_ms: Positive | None = None
+    block_overhead_backward_ms: Positive | None = None
     training_frac: FractionRange | None = None
+    measured_blocks: tuple[MeasuredBlockStated, ...] = ()
 
 
 def device_profile(document: Document, name: str) -> DeviceProfile:
@@ -87,6 +92,8 @@ def device_profile(document: Document, name: str) -> DeviceProfile:
     if stated.tier not in tiers:
         allowed = f"allowed: {', '.join(tiers)}{did_you_mean(stated.tier, tiers)}"
         raise InputError(document.problem(f"unknown tier '{stated.tier}'; {allowed}", ("tier",), stated.tier))
+    if problems := measured_problems(stated.measured_blocks, document):
+        raise InputError(*problems)
     numbers = _Numbers(stated, document.file)
     profile = _profile(stated, numbers, stated.id or name)
     if profile.memory_usable_bytes > profile.memory_bytes:
@@ -113,6 +120,10 @@ class _Numbers:
             return None
         self.origins[field] = origin_of(number, self._stated.source, self._file)
         return value_of(number)
+
+    def note(self, field: str, stated: Stated) -> None:
+        """Note the origin of what is more than a number."""
+        self.origins[field] = origin_of(stated, self._stated.source, self._file)
 
     def required(self, field: str, key: str) -> float:
         """As `optional`, for what is never blank."""
@@ -142,6 +153,8 @@ def _profile(stated: DeviceFile, numbers: _Numbers, name: str) -> DeviceProfile:
     training = stated.training_frac
     if training is not None:
         numbers.origins["training_frac"] = origin_of(training, stated.source, name)
+    for place, table in enumerate(stated.measured_blocks):
+        numbers.note(f"{MEASURED_BLOCKS}.{place}", table)
     return DeviceProfile(
         id=name,
         label=stated.label or name,
@@ -157,10 +170,14 @@ def _profile(stated: DeviceFile, numbers: _Numbers, name: str) -> DeviceProfile:
             take("memory_bandwidth_bytes_per_s", "memory_bandwidth_gbyte_per_s")
         ),
         power_active_w=numbers.optional("power_active_w", "power_active_w"),
+        power_idle_w=numbers.optional("power_idle_w", "power_idle_w"),
+        power_transmit_w=numbers.optional("power_transmit_w", "power_transmit_w"),
+        power_receive_w=numbers.optional("power_receive_w", "power_receive_w"),
         block_overhead_forward_s=s_from_ms(take("block_overhead_forward_s", "block_overhead_forward_ms")),
         block_overhead_backward_s=s_from_ms(take("block_overhead_backward_s", "block_overhead_backward_ms")),
         cpu_peak_flops_per_s=None if cpu_peak is None else flops_per_s_from_tflops(cpu_peak),
         training_frac=None if training is None else (training.low, training.high),
+        measured_blocks=measured_blocks(stated.measured_blocks),
         notes=stated.notes,
         provenance=numbers.origins,
     )

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from devices.measured_blocks import MeasuredBlock
+
 
 @dataclass(frozen=True, kw_only=True)
 class Provenance:
@@ -36,12 +38,16 @@ class DeviceProfile:
         memory_bytes: Memory of the accelerator, or of the whole machine where it is shared.
         memory_usable_bytes: What is left of it for training.
         memory_bandwidth_bytes_per_s: Peak bandwidth of that memory.
-        power_active_w: Power while busy; None where it is not known.
+        power_active_w: Power of the whole device while it computes; None where it is not known, as for the next three.
+        power_idle_w: While it waits.
+        power_transmit_w: While it sends, and does nothing else.
+        power_receive_w: While it receives, and does nothing else.
         block_overhead_forward_s: Time of a decoder block's forward pass besides its arithmetic (launches, framework).
         block_overhead_backward_s: The same for its backward pass.
         cpu_peak_flops_per_s: float32 peak of the processor beside the accelerator; None where it is not known.
         training_frac: Lowest and highest share of the peak that published LoRA training reached end to end; a property
             of the training software as much as of the device, so no cost follows from it. None where nothing is known.
+        measured_blocks: Times of blocks that were measured on it; they replace the formula for such blocks.
         notes: Free text of the catalogue.
         provenance: Origin of each number, by field; a peak has the key `peak_flops_per_s.float32`.
     """
@@ -58,9 +64,13 @@ class DeviceProfile:
     memory_usable_bytes: int
     memory_bandwidth_bytes_per_s: float
     power_active_w: float | None
+    power_idle_w: float | None = None
+    power_transmit_w: float | None = None
+    power_receive_w: float | None = None
     block_overhead_forward_s: float
     block_overhead_backward_s: float
     cpu_peak_flops_per_s: float | None
     training_frac: tuple[float, float] | None
+    measured_blocks: tuple[MeasuredBlock, ...] = ()
     notes: str
     provenance: Mapping[str, Provenance] = field(hash=False)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from devices.availability import AvailabilityProfile
 from devices.fleets import FleetMixture
@@ -89,9 +90,13 @@ class Availability:
         model: what the scenario says.
         num_clients: of the fleet.
         seed: of the fleet's draws.
+        absent: for each client, whether it never takes part; None: all may.
     """
 
-    def __init__(self, model: AvailabilityModel, num_clients: int, seed: int) -> None:
+    def __init__(
+        self, model: AvailabilityModel, num_clients: int, seed: int, absent: NDArray[np.bool_] | None = None
+    ) -> None:
+        self._absent = absent
         self._seed, self._failure_frac, self._outages_s = seed, model.failure_frac, model.outages_s
         self._presence = _presence(model, num_clients, seed)
 
@@ -104,7 +109,7 @@ class Availability:
         for attempt in range(MOST_LOOKS):
             now_s = self._next_up_s(now_s)
             self._presence.look(now_s, round, attempt)
-            num_missing = num_clients - np.count_nonzero(self._presence.here)
+            num_missing = num_clients - np.count_nonzero(self._here())
             if num_missing <= 0:
                 return now_s
             now_s = self._presence.next_look_s(now_s, int(num_missing))
@@ -114,7 +119,7 @@ class Availability:
 
     def reachable(self) -> Ids:
         """Return who can be reached at the start that was found last."""
-        return np.flatnonzero(self._presence.here)
+        return np.flatnonzero(self._here())
 
     def leaves_s(self, clients: Ids) -> Floats:
         """Return when clients go that could be reached at that start."""
@@ -127,6 +132,9 @@ class Availability:
             return [None] * len(clients)
         drawn = uniforms(self._seed, "failure", clients=clients, round=round)
         return [moment if coin < self._failure_frac else None for coin, moment, *_ in drawn.tolist()]
+
+    def _here(self) -> NDArray[np.bool_]:
+        return self._presence.here if self._absent is None else self._presence.here & ~self._absent
 
     def _next_up_s(self, now_s: float) -> float:
         return next((end_s for start_s, end_s in self._outages_s if start_s <= now_s < end_s), now_s)

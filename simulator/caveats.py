@@ -1,6 +1,7 @@
 """What a run leaves out of what its scenario speaks of: sentences for users."""
 
 from devices.fleets import FleetMixture
+from simulator.costs_section import CostsSection
 from simulator.scenario import Scenario
 
 
@@ -20,10 +21,14 @@ def unused_device(scenario: Scenario) -> str | None:
     return None
 
 
-def unused_variation(mixture: FleetMixture) -> str | None:
-    """Return which of a fleet's numbers on varying speed no cost follows from, if it has any."""
-    has = [(mixture.compute_jitter_ln_sigma > 0, "jitter"), (mixture.throttle is not None, "slowing down with heat")]
-    named = [name for holds, name in has if holds]
+def unused_variation(mixture: FleetMixture, costs: CostsSection) -> str | None:
+    """Return which of a fleet's numbers on varying speed the scenario leaves out, if it has any."""
+    has = [
+        (mixture.compute_jitter_ln_sigma > 0 and costs.jitter.kind == "none", "jitter", "costs.jitter"),
+        (mixture.throttle is not None and costs.throttle.kind == "none", "slowing down with heat", "costs.throttle"),
+    ]
+    named, keys = [name for holds, name, _ in has if holds], [key for holds, _, key in has if holds]
     if not named:
         return None
-    return f"fleet '{mixture.id}': {' and '.join(named)} of its devices are not simulated; their speed is constant"
+    left_out = f"{' and '.join(named)} of its devices are left out, so their speed is constant"
+    return f"fleet '{mixture.id}': {left_out}; {' and '.join(keys)}: catalogue charges for them"

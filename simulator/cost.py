@@ -15,20 +15,18 @@ from numpy.typing import NDArray
 from devices.profiles import DeviceProfile
 from simulator.exchange import Exchange, RoundCosts, StackedRanks
 from simulator.moving import MoveCosts, move_costs
+from simulator.passes import Passes
 from simulator.protocols.rounds import CutMove
-from simulator.seconds import check_terms, compute_s, memory_s
+from simulator.seconds import check_terms, memory_s
 from workloads.codec_bytes import Codec, encoded_bytes, reuses_indices
 from workloads.counts import (
     PLAIN_ATTENTION,
     WEIGHT_BYTES,
     AttentionKernel,
     Part,
-    backward_flops,
     client_part,
-    forward_flops,
     label_bytes,
     optimizer_bytes_touched,
-    recompute_flops,
     server_part,
 )
 from workloads.pricing import priced_cut
@@ -139,7 +137,7 @@ class ProfiledCosts:
         self._activation_codec, self._gradient_codec = activation_codec, gradient_codec
         self._sends_gradient_indices = not reuses_indices(activation_codec, gradient_codec)
         self._device_table, self._device_index, self._server = tuple(device_table), device_index, server
-        self._kernel, self._checkpointing = kernel, checkpointing
+        self._passes = Passes(dtype=dtype, kernel=kernel, checkpointing=checkpointing)
         self._step = functools.cache(self._new_step)
         self._validation = functools.cache(self._new_validation)
         self._server_s = functools.cache(self._new_server_s)
@@ -186,14 +184,7 @@ class ProfiledCosts:
 
     def _new_step(self, device_number: int, cut: int, batch_size: int, length_tokens: int) -> StepCosts:
         device, part = self._device_table[device_number], self._client_part(cut)
-        backward_s = compute_s(
-            self._backward_flops(part, batch_size, length_tokens),
-            num_tokens=batch_size * length_tokens,
-            num_forward_blocks=len(part.blocks) if self._checkpointing else 0,
-            num_backward_blocks=len(part.blocks),
-            device=device,
-            dtype=self._dtype,
-        )
+        backward_s = self._backward_s(part, batch_size, length_tokens, device)
         gradient_bytes = self._gradient_bytes(batch_size, length_tokens)
         gradient_coding_s = self._coding_s(gradient_bytes, batch_size, length_tokens, device)
         return StepCosts(
@@ -216,41 +207,28 @@ class ProfiledCosts:
         )
 
     def _client_forward_s(self, device: DeviceProfile, cut: int, batch_size: int, length_tokens: int) -> float:
-        part = self._client_part(cut)
-        forward_s = compute_s(
-            forward_flops(part, batch_size, length_tokens, self._kernel),
-            num_tokens=batch_size * length_tokens,
-            num_forward_blocks=len(part.blocks),
-            device=device,
-            dtype=self._dtype,
-        )
+        forward_s = self._forward_s(self._client_part(cut), batch_size, length_tokens, device)
         return forward_s + self._coding_s(
             self._activation_bytes(batch_size, length_tokens), batch_size, length_tokens, device
         )
 
+    def _forward_s(self, part: Part, batch_size: int, length_tokens: int, device: DeviceProfile) -> float:
+        return self._passes.seconds(part, batch_size, length_tokens, device, forward=True, backward=False)
+
+    def _backward_s(self, part: Part, batch_size: int, length_tokens: int, device: DeviceProfile) -> float:
+        return self._passes.seconds(part, batch_size, length_tokens, device, forward=False, backward=True)
+
     def _new_server_s(self, cut: int, batch_size: int, length_tokens: int, *, is_training: bool) -> float:
         part = self._server_part(cut)
-        flops = forward_flops(part, batch_size, length_tokens, self._kernel)
         activation_bytes = self._activation_bytes(batch_size, length_tokens)
         moving_s = self._coding_s(activation_bytes, batch_size, length_tokens, self._server)
         if is_training:
-            flops += self._backward_flops(part, batch_size, length_tokens)
             gradient_bytes = self._gradient_bytes(batch_size, length_tokens)
             moving_s += self._coding_s(gradient_bytes, batch_size, length_tokens, self._server)
             moving_s += memory_s(optimizer_bytes_touched(part), self._server)
-        num_passes = 2 if is_training and self._checkpointing else 1
-        return moving_s + compute_s(
-            flops,
-            num_tokens=batch_size * length_tokens,
-            num_forward_blocks=num_passes * len(part.blocks),
-            num_backward_blocks=len(part.blocks) if is_training else 0,
-            device=self._server,
-            dtype=self._dtype,
+        return moving_s + self._passes.seconds(
+            part, batch_size, length_tokens, self._server, forward=True, backward=is_training
         )
-
-    def _backward_flops(self, part: Part, batch_size: int, length_tokens: int) -> int:
-        flops = backward_flops(part, batch_size, length_tokens, self._kernel)
-        return flops + (recompute_flops(part, batch_size, length_tokens, self._kernel) if self._checkpointing else 0)
 
     def _client_part(self, cut: int) -> Part:
         return client_part(self._shape, self._lora, priced_cut(cut, self._num_blocks, self._shape.num_blocks))

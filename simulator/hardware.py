@@ -1,4 +1,4 @@
-"""The machines of a scenario: fleet, server and links, and which cuts fit into their memory."""
+"""The machines of a scenario: fleet, server and links."""
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
@@ -6,21 +6,21 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from devices.catalogue.lookup import Catalogue
-from devices.fleets import Fleet, FleetEntry, explicit_fleet, mixture_fleet
+from devices.defaults import defaults
+from devices.fleets import Fleet, FleetEntry, FleetMixture, Throttle, explicit_fleet, mixture_fleet
+from devices.power import with_assumed_power
 from devices.problems import Findings, InputError, Problem, did_you_mean
 from devices.profiles import DeviceProfile
+from devices.stacks import under_stack
 from devices.strict_yaml import read_document
-from devices.units import GIBI
 from simulator.availability import AvailabilityModel, availability_model
 from simulator.caveats import unused_variation
 from simulator.connections import Connections, ServerLinks, connections
+from simulator.costs_section import CatalogueJitter, CatalogueThrottle, HeatThrottle, LognormalJitter
 from simulator.draws import generator
-from simulator.memory import MemoryModel, max_feasible_cut
+from simulator.pace import Variation
 from simulator.scenario import Scenario
-from simulator.selection import largest_cohort
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +33,7 @@ class Hardware:
         server_links: the server's own connection.
         connections: how all connections are shared and vary.
         availability: when clients can be reached.
+        variation: how computing times differ from those modelled.
         notes: what a user should know of how profiles were chosen.
     """
 
@@ -41,6 +42,7 @@ class Hardware:
     server_links: ServerLinks
     connections: Connections
     availability: AvailabilityModel
+    variation: Variation
     notes: tuple[str, ...]
 
 
@@ -54,7 +56,7 @@ def hardware(scenario: Scenario, catalogue_folders: Sequence[Path]) -> Hardware:
     catalogue = Catalogue((*own, *catalogue_folders))
     notes = [f"{entry.kind} '{entry.id}' is yours ({entry.file}), not the shipped one" for entry in catalogue.shadowed]
     found = Findings()
-    fleet = found.find(lambda: _fleet(scenario, catalogue))
+    fleet = found.find(lambda: _adapted(scenario, _fleet(scenario, catalogue)))
     server = found.find(lambda: _server_device(scenario, catalogue))
     links = found.find(lambda: _server_links(scenario, catalogue))
     shared = found.find(lambda: _connections(scenario, fleet()))
@@ -62,20 +64,25 @@ def hardware(scenario: Scenario, catalogue_folders: Sequence[Path]) -> Hardware:
     found.find(lambda: check_devices_named(scenario, fleet()))
     found.tell()
     if scenario.fleet.mixture is not None:
-        notes += filter(None, [unused_variation(catalogue.fleet(scenario.fleet.mixture))])
+        notes += filter(None, [unused_variation(catalogue.fleet(scenario.fleet.mixture), scenario.costs)])
     return Hardware(
         fleet=fleet(),
         server=server(),
         server_links=links(),
         connections=shared(),
         availability=availability(),
+        variation=_variation(scenario, catalogue),
         notes=tuple(notes),
     )
 
 
 def _server_device(scenario: Scenario, catalogue: Catalogue) -> DeviceProfile:
     with under("server.device"):
-        return catalogue.device(scenario.server.device)
+        server = catalogue.device(scenario.server.device)
+    if (stack := scenario.costs.training_stack.server) is not None:
+        with under("costs.training_stack.server"):
+            server = under_stack(server, stack)
+    return server
 
 
 def _server_links(scenario: Scenario, catalogue: Catalogue) -> ServerLinks:
@@ -148,55 +155,37 @@ def check_devices_named(scenario: Scenario, fleet: Fleet) -> None:
         raise InputError(*problems)
 
 
-def max_cuts(scenario: Scenario, memory: MemoryModel, fleet: Fleet, server: DeviceProfile) -> tuple[int, ...]:
-    """Return the deepest cut of each device of the fleet's table.
-
-    Raises:
-        InputError: a device that some client has cannot hold the fewest blocks that the scenario asks of it, or the
-            server cannot hold its part.
-    """
-    policy = scenario.policy
-    limit = policy.max_cut if policy.kind == "splitft" else None
-    fits = [max_feasible_cut(device, memory, max_cut=limit) for device in fleet.device_table]
-    problems = []
-    num_having = np.bincount(fleet.device_index, minlength=len(fleet.device_table))
-    for number, device in enumerate(fleet.device_table):
-        needed = least_cut(scenario, device.id)
-        if num_having[number] and fits[number] < needed:
-            needs, has = memory.client(needed).total_bytes / GIBI, device.memory_usable_bytes / GIBI
-            problems.append(
-                Problem(
-                    f"{num_having[number]} client(s) with device '{device.id}' cannot hold {needed} block(s): it takes "
-                    f"{needs:.2f} GiB and {has:.2f} GiB are usable; choose another device, a smaller model, batch or "
-                    f"length, or a shallower cut (`splitft check` shows memory by cut)",
-                    key=_key_of(scenario, device.id),
-                    value=device.id,
-                )
-            )
-    # The server has a copy of its part for each participant; the shallowest cuts leave it the most.
-    num_at_once = largest_cohort(scenario.selection, len(fleet))
-    shallowest = np.repeat([least_cut(scenario, device.id) for device in fleet.device_table], num_having)
-    shallowest = np.sort(shallowest)[:num_at_once]
-    needs_bytes = memory.server(shallowest.tolist(), slots=scenario.server.num_served(num_at_once)).total_bytes
-    if needs_bytes > server.memory_usable_bytes:
-        problems.append(
-            Problem(
-                f"device '{server.id}' cannot hold the server's part for {num_at_once:,} clients: that takes "
-                f"{needs_bytes / GIBI:.2f} GiB and {server.memory_usable_bytes / GIBI:.2f} GiB are usable",
-                key="server.device",
-                value=server.id,
-            )
-        )
-    if problems:
-        raise InputError(*problems)
-    return tuple(fits)
+def _adapted(scenario: Scenario, fleet: Fleet) -> Fleet:
+    """Return the clients with devices as the scenario's training stack and its assumptions on power make them."""
+    costs, table = scenario.costs, fleet.device_table
+    if (stack := costs.training_stack.clients) is not None:
+        with under("costs.training_stack.clients"):
+            table = tuple(under_stack(device, stack) for device in table)
+    if costs.energy == "assumed":
+        table = tuple(with_assumed_power(device) for device in table)
+    return dataclasses.replace(fleet, device_table=table)
 
 
-def _key_of(scenario: Scenario, device: str) -> str:
-    """Return the key that gives clients a device, the first where there are several."""
-    groups = scenario.fleet.clients or ()
-    places = (f"fleet.clients.{place}.device" for place, group in enumerate(groups) if group.device == device)
-    return next(places, "fleet.mixture")
+def _variation(scenario: Scenario, catalogue: Catalogue) -> Variation:
+    costs, name = scenario.costs, scenario.fleet.mixture
+    mixture = None if name is None else catalogue.fleet(name)
+    client_ln_sigma = server_ln_sigma = 0.0
+    match costs.jitter:
+        case CatalogueJitter():
+            client_ln_sigma = _usual_jitter(mixture)
+        case LognormalJitter() as jitter:
+            client_ln_sigma, server_ln_sigma = jitter.client_ln_sigma, jitter.server_ln_sigma
+    throttle: Throttle | None = None
+    match costs.throttle:
+        case CatalogueThrottle():
+            throttle = None if mixture is None else mixture.throttle
+        case HeatThrottle(after_s=after_s, mean_frac=mean_frac, low_frac=low_frac, high_frac=high_frac):
+            throttle = Throttle(after_s=after_s, mean_frac=mean_frac, low_frac=low_frac, high_frac=high_frac)
+    return Variation(client_ln_sigma=client_ln_sigma, server_ln_sigma=server_ln_sigma, throttle=throttle)
+
+
+def _usual_jitter(mixture: FleetMixture | None) -> float:
+    return defaults().fleets.compute_jitter_ln_sigma.value if mixture is None else mixture.compute_jitter_ln_sigma
 
 
 def least_cut(scenario: Scenario, device: str) -> int:

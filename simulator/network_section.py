@@ -98,4 +98,4 @@ class MovesSection:
     """
 
     weights: Literal["resident", "shipped"] = "resident"
-    moments: Literal["uncharged", "shipped"] = "uncharged"
+    moments: Literal["uncharged", "shipped"] = "shipped"

@@ -18,7 +18,7 @@ def first_observation(setting: Setting, client: int) -> Observation:
         client=client,
         device=setting.fleet.device(client).id,
         cut=None,
-        min_cut=setting.min_cut,
+        min_cut=setting.least_cut(client),
         max_cut=setting.max_cut(client),
         busy_s=None,
         client_block_s=None,
@@ -78,8 +78,14 @@ def round_row(log: RoundLog) -> RoundRow:
         num_clients=len(log.clients),
         up_bytes=sum(_sent_bytes(c, "upload") for c in log.clients),
         down_bytes=sum(_sent_bytes(c, "download") for c in log.clients),
-        energy_j=None,
+        energy_j=_energy_j(log),
     )
+
+
+def _energy_j(log: RoundLog) -> float | None:
+    """Return what all devices have taken; None where that of any is not known, because a part of it is no total."""
+    known = [c.energy_j for c in log.clients if c.energy_j is not None]
+    return sum(known) if len(known) == len(log.clients) else None
 
 
 def _observation(setting: Setting, c: ClientLog, scale: float, validated: EvalResult | None) -> Observation:
@@ -90,7 +96,7 @@ def _observation(setting: Setting, c: ClientLog, scale: float, validated: EvalRe
         client=client,
         device=setting.fleet.device(client).id,
         cut=cut,
-        min_cut=setting.min_cut,
+        min_cut=setting.least_cut(client),
         max_cut=setting.max_cut(client),
         busy_s=sum(c.seconds[kind] for kind in STEP_KINDS) * per_step,
         client_block_s=price.on_client_s * per_step,

@@ -44,7 +44,7 @@ def assumed_overhead(setting: Setting) -> AssumedOverhead:
     length_tokens, client_frac = mean_padded_length(setting), {}
     for number, device in enumerate(setting.fleet.device_table):
         having = np.flatnonzero(setting.fleet.device_index == number)
-        if len(having):
+        if len(having) and setting.max_cuts[number]:  # who cannot hold a block takes no part
             cuts = range(1, setting.max_cuts[number] + 1)
             steps, slower = (_steps(setting, costs, int(having[0]), cuts, length_tokens) for costs in (None, doubled))
             client_frac[device.id] = sum(map(_on_client_s, slower)) / sum(map(_on_client_s, steps)) - 1

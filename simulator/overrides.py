@@ -23,6 +23,8 @@ SHORTHANDS: Mapping[KeyPath, Callable[[object], dict[str, object]]] = {
     ("workload", "dataset"): lambda source: {"source": source},
     ("workload", "codec", "activations"): lambda kind: {"kind": kind},
     ("workload", "codec", "gradients"): lambda kind: {"kind": kind},
+    ("costs", "jitter"): lambda kind: {"kind": kind},
+    ("costs", "throttle"): lambda kind: {"kind": kind},
 }
 
 

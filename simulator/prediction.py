@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from simulator.cost import StepCosts
+from simulator.memory import PartMemory
 from simulator.seconds import transfer_s
 from simulator.selection import largest_cohort
 from simulator.setting import Setting
@@ -20,6 +21,7 @@ class CutPrediction:
         up_bytes, down_bytes: of one step.
         adapter_bytes: of what is sent down for the client part once a round, if every client has this cut.
         client_memory_bytes, server_memory_bytes: peak, on the longest batch; the server with a whole round at it.
+        client_memory, server_memory: what that consists of.
     """
 
     cut: int
@@ -29,6 +31,8 @@ class CutPrediction:
     adapter_bytes: int
     client_memory_bytes: int
     server_memory_bytes: int
+    client_memory: PartMemory
+    server_memory: PartMemory
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -81,6 +85,8 @@ def predict(setting: Setting) -> Prediction:
                 adapter_bytes=setting.costs.round(0, row.cut, stacked).adapter_download_bytes,
                 client_memory_bytes=row.client.total_bytes,
                 server_memory_bytes=row.server.total_bytes,
+                client_memory=row.client,
+                server_memory=row.server,
             )
         )
     devices = []

@@ -9,6 +9,7 @@ from simulator.availability import Availability
 from simulator.base_deltas import BaseDeltas
 from simulator.collector import paused
 from simulator.draws import generator
+from simulator.fit import held
 from simulator.learning import Learning
 from simulator.losses import mean_train_loss, perplexity
 from simulator.moving import Holdings
@@ -86,8 +87,11 @@ class Simulation:
             outages_s=setting.availability.outages_s,
             connections=setting.connections,
             discipline=setting.scenario.server.discipline,
+            pace=setting.variation.pace(setting.scenario.seed.fleet),
+            powers=setting.powers,
         )
-        self._availability = Availability(setting.availability, len(setting.fleet), setting.scenario.seed.fleet)
+        absent = setting.fit.absent(setting.fleet)
+        self._availability = Availability(setting.availability, len(setting.fleet), setting.scenario.seed.fleet, absent)
         self._policy = POLICIES[self._scenario.policy.kind]
         self._memory: Mapping[int, float] = {}
         self._cuts: dict[int, int] = {}
@@ -181,7 +185,7 @@ class Simulation:
     def _decide(self, seen: Sequence[Observation]) -> None:
         """Give those clients a cut that are observed; the others keep theirs."""
         if seen:
-            decision = self._policy(seen, self._memory, self._scenario.policy)
+            decision = held(self._policy(seen, self._memory, self._scenario.policy), self._setting.max_cut)
             self._memory = decision.memory
             self._cuts |= decision.cuts
             self._reasons |= decision.reasons

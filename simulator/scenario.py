@@ -20,6 +20,7 @@ from ruamel.yaml import YAML
 from devices.problems import InputError, Problem, did_you_mean
 from devices.pydantic_errors import problems_of
 from devices.strict_yaml import Document, read_document, validate
+from simulator.costs_section import CostsSection
 from simulator.dataset_section import DatasetSection
 from simulator.fields import STRICT, Count, Id, Positive, agreeing
 from simulator.network_section import MovesSection, NetworkSection
@@ -62,6 +63,8 @@ DEFAULT_KINDS = {
     ("workload", "partition"): "length-dirichlet",
     ("selection",): "all",
     ("availability",): "catalogue",
+    ("costs", "jitter"): "lognormal",
+    ("costs", "throttle"): "heat",
 }
 
 # What says nothing about the result: names, and how a machine does the work.
@@ -87,6 +90,7 @@ class ScenarioFile:
         policy: Who holds how many blocks.
         selection: Which clients take part in a round.
         availability: When clients can be reached.
+        costs: What the clock charges beyond the plain cost model.
         evaluation: What the experimenter measures.
         execution: How this machine does the work.
     """
@@ -105,6 +109,7 @@ class ScenarioFile:
     policy: Policy = SplitFTPolicy()
     selection: Selection = AllSelection()
     availability: Availability = CatalogueAvailability()
+    costs: CostsSection = CostsSection()
     evaluation: EvaluationSection = EvaluationSection()
     execution: ExecutionSection = ExecutionSection()
 

@@ -21,12 +21,17 @@ from simulator.cost import ProfiledCosts
 from simulator.dataset_section import DatasetSection
 from simulator.divided_text import DividedText, divide
 from simulator.drawn_lengths import drawn
-from simulator.hardware import hardware, max_cuts, under
+from simulator.energy import Powers, powers_of
+from simulator.fit import Fit, fit
+from simulator.hardware import Hardware, hardware, under
 from simulator.memory import MemoryModel
 from simulator.models import Models, beside, blamed_on, models
+from simulator.pace import Variation
+from simulator.passes import check_measured
 from simulator.scenario import Scenario
 from simulator.selection import check_selection
 from workloads.aggregators import FORGET_MOMENTS
+from workloads.counts import FLASH_ATTENTION, PLAIN_ATTENTION
 from workloads.data import SHIPPED_DATASETS, DatasetSpec, check_source, load_dataset
 from workloads.known_shapes import KnownShape
 from workloads.models import ModelFiles, resolve_model
@@ -52,7 +57,9 @@ class Setting:
         data: who has which samples.
         costs: seconds and bytes of everything that a protocol does.
         memory: bytes on either side of the cut.
-        max_cuts: for each device of the fleet's table, the deepest cut that its memory and the scenario allow.
+        fit: which cuts fit, and who takes no part because none does.
+        variation: how computing times differ from those modelled.
+        powers: for each device of the fleet's table, what it takes in each of its states.
         notes: what a user should know of how the scenario was read.
     """
 
@@ -66,7 +73,9 @@ class Setting:
     data: ClientData
     costs: ProfiledCosts
     memory: MemoryModel
-    max_cuts: tuple[int, ...]
+    fit: Fit
+    variation: Variation
+    powers: tuple[Powers | None, ...]
     notes: tuple[str, ...]
 
     @property
@@ -101,6 +110,15 @@ class Setting:
         """Return the fewest blocks that a client may hold."""
         policy = self.scenario.policy
         return policy.min_cut if policy.kind == "splitft" else 1
+
+    @property
+    def max_cuts(self) -> tuple[int, ...]:
+        """Return for each device of the fleet's table the deepest cut that its memory and the scenario allow."""
+        return self.fit.max_cuts
+
+    def least_cut(self, client: int) -> int:
+        """Return the fewest blocks that a client may hold: the scenario's, or fewer if no more fit."""
+        return min(self.min_cut, self.max_cut(client))
 
     def max_cut(self, client: int) -> int:
         """Return the most blocks that a client may hold."""
@@ -152,7 +170,8 @@ def _resolved(scenario: Scenario, catalogue: Sequence[Path], on_tokens: OnTokens
     costs = found.find(lambda: costs_of(scenario, used(), machines().fleet, machines().server))
     data = found.find(lambda: _data(scenario, used, on_tokens, cache))
     memory = found.find(lambda: _memory(scenario, used(), data().longest_tokens))
-    deepest = found.find(lambda: max_cuts(scenario, memory(), machines().fleet, machines().server))
+    measured = found.find(lambda: _measured(scenario, used(), machines(), data().longest_tokens))
+    fits = found.find(lambda: fit(scenario, memory(), machines().fleet, machines().server))
     found.tell()
     return Setting(
         scenario=scenario,
@@ -165,15 +184,25 @@ def _resolved(scenario: Scenario, catalogue: Sequence[Path], on_tokens: OnTokens
         data=data(),
         costs=costs(),
         memory=memory(),
-        max_cuts=deepest(),
+        fit=fits(),
+        variation=machines().variation,
+        powers=powers_of(machines().fleet.device_table),
         notes=(
             *scenario.notes,
             *machines().notes,
             *_tokenizer_notes(used().model, data()),
             *_moment_notes(scenario),
             *_cost_only_notes(scenario),
+            *measured(),
+            *fits().notes,
         ),
     )
+
+
+def _measured(scenario: Scenario, used: Models, machines: Hardware, longest_tokens: int) -> list[str]:
+    devices = (*machines.fleet.device_table, machines.server)
+    largest = scenario.workload.batch_size * longest_tokens
+    return check_measured(devices, used.charged_shape, scenario.workload.dtype, largest)
 
 
 def _memory(scenario: Scenario, used: Models, longest_tokens: int) -> MemoryModel:
@@ -259,5 +288,6 @@ def costs_of(scenario: Scenario, used: Models, fleet: Fleet, server: DeviceProfi
             device_index=fleet.device_index,
             server=server,
             aggregator=scenario.protocol.aggregator,
+            kernel=FLASH_ATTENTION if scenario.costs.attention == "flash" else PLAIN_ATTENTION,
             checkpointing=workload.gradient_checkpointing,
         )

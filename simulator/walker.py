@@ -62,7 +62,7 @@ class Walker(Participant):
 
     def compute(self, kind: str, seconds: float) -> Steps:
         """Be done with a computation."""
-        end_s = self._written_s + seconds
+        end_s = self._written_s + self.computing_s(kind, seconds)
         if end_s > self._stop_s:
             self._cut(kind, "client")
         self._write(kind, "client", end_s=end_s)
@@ -70,7 +70,7 @@ class Walker(Participant):
 
     def serve(self, kind: str, seconds: float) -> Steps:
         """Be done with a use of the server, which is free."""
-        end_s = self._written_s + seconds
+        end_s = self._written_s + self.serving_s(kind, seconds)
         self.served_s.append((self._written_s, end_s))
         if end_s > self._stop_s:
             self.rest = kind, "server", SERVER_CLIENT, self.round, self.step, self._stop_s, end_s, 0

@@ -16,9 +16,11 @@ import simpy
 from devices.fleets import Fleet
 from simulator.connections import CONSTANT, Connections, ServerLinks
 from simulator.cost import Costs
+from simulator.energy import Powers
 from simulator.fields import Discipline
 from simulator.fluid import Link, Network, Transfer
 from simulator.links import Links
+from simulator.pace import Pace
 from simulator.protocols.rounds import Status
 from simulator.records import NO_CAUSE, OUTSIDE_STEPS, SERVER_CLIENT
 from simulator.server import Job, Server
@@ -39,6 +41,8 @@ class World:
         costs: what a protocol asks for.
         spans: where it is written down.
         outages_s: from when until when nothing passes the server's connection; in order of time.
+        pace: how long computations really take; None: as long as they are modelled.
+        powers: of each device of the fleet's table; none where nobody's energy is known.
         fast_forward: whether rounds in which nobody meets anybody may do without events.
 
     Attributes:
@@ -56,8 +60,12 @@ class World:
         outages_s: Sequence[tuple[float, float]] = (),
         connections: Connections = CONSTANT,
         discipline: Discipline = "fifo",
+        pace: Pace | None = None,
+        powers: Sequence[Powers | None] = (),
         fast_forward: bool = True,
     ) -> None:
+        self.pace = pace
+        self._fleet, self._powers = fleet, powers
         self.env = simpy.Environment()
         self.network = Network(self.env)
         self.server = Server(self.env, slots, discipline)
@@ -70,6 +78,10 @@ class World:
     def routes(self, client: int, round: int) -> tuple[tuple[Link, ...], tuple[Link, ...], float]:  # noqa: A002
         """Return the client's way up in a round, its way down and the latency of either in seconds."""
         return self._links.routes(client, round, self.env.now)
+
+    def powers(self, client: int) -> Powers | None:
+        """Return what the client's device takes in each of its states; None where that is not known."""
+        return self._powers[int(self._fleet.device_index[client])] if self._powers else None
 
     def forget_rates(self) -> None:
         """Forget how shared links were shared, where nothing is under way: the next round finds no traces of it.
@@ -121,6 +133,7 @@ class Participant:
         ended_s: when its own work of the round was over; what follows is waiting for others.
         status: how that ended; None while it is at work.
         lags_s: by which a server that serves by priority ranks it, one for each time that it turns to the server.
+        energy_j: what its device has taken so far; None where that is not known.
     """
 
     world: World
@@ -134,6 +147,7 @@ class Participant:
     ended_s: float = math.inf
     status: Status | None = None
     lags_s: Sequence[float] = ()
+    energy_j: float | None = field(init=False)
 
     def __post_init__(self) -> None:
         """Start where the clock stands; look up the links once."""
@@ -141,6 +155,9 @@ class Participant:
         self._doing: tuple[str, str, Transfer | Job | None] = ("", "", None)
         self._num_served = 0
         self._up, self._down, self._latency_s = self.world.routes(self.client, self.round)
+        self._powers = self.world.powers(self.client)
+        self.energy_j = None if self._powers is None else 0.0
+        self._heat = None if self.world.pace is None else self.world.pace.heat(self.client)
         self._add_span: Callable[..., int] = self.world.spans.add
 
     @property
@@ -162,7 +179,7 @@ class Participant:
     def compute(self, kind: str, seconds: float) -> Steps:
         """Compute on the client's own device for `seconds`."""
         self._doing = kind, "client", None
-        yield self.world.env.timeout(seconds)
+        yield self.world.env.timeout(self.computing_s(kind, seconds))
         self._write(kind, "client")
 
     def upload(self, *parts: tuple[str, int]) -> Steps:
@@ -177,7 +194,7 @@ class Participant:
         """Wait for the server's turn, then let it work `seconds` for this client."""
         lag_s = self.lags_s[self._num_served] if self.lags_s else 0.0
         self._num_served += 1
-        job = self.world.server.serve(seconds, priority=lag_s, tag=_Service())
+        job = self.world.server.serve(self.serving_s(kind, seconds), priority=lag_s, tag=_Service())
         self._doing = kind, "server", job
         yield job
         self._write_service(kind, job)
@@ -186,6 +203,29 @@ class Participant:
         """Write down that the client has done nothing for its round since its own work was over."""
         if self._written_s < self.world.env.now:
             self._write("offline" if self.status == "dropped" else "round_wait", "idle")
+        if self.world.pace is not None:
+            self.world.pace.keep(self.client, self._heat)
+
+    def computing_s(self, kind: str, seconds: float) -> float:
+        """Return how long the client's device really takes from now on for what is modelled to take `seconds`."""
+        if self.world.pace is not None:
+            seconds *= self.world.pace.client_factor(kind, self.client, self.round, self.step)
+        return seconds if self._heat is None else self._heat.computing_s(seconds, self._written_s)
+
+    def serving_s(self, kind: str, seconds: float) -> float:
+        """Return how long the server really takes for this client for what is modelled to take `seconds`."""
+        if self.world.pace is not None:
+            seconds *= self.world.pace.server_factor(kind, self.client, self.round, self.step)
+        return seconds
+
+    def charge(self, kind: str, actor: str, seconds: float) -> float | None:
+        """Add what the client's device takes in a span, and return it; None where that is not known."""
+        if self._powers is None or self.energy_j is None:
+            return None
+        # Who is gone takes nothing for this run any more.
+        joules = 0.0 if kind == "offline" else self._powers[actor] * seconds
+        self.energy_j += joules
+        return joules
 
     def _work(self, steps: Steps) -> Steps:
         try:
@@ -251,6 +291,16 @@ class Participant:
         self.seconds[kind] = self.seconds.get(kind, 0.0) + (self._written_s - start_s)
         if num_bytes:
             self.num_bytes[kind] = self.num_bytes.get(kind, 0) + num_bytes
+        energy_j = self.charge(kind, actor, self._written_s - start_s)
         self.last_span = self._add_span(
-            kind, actor, self.client, self.round, self.step, start_s, self._written_s, num_bytes, self.last_span
+            kind,
+            actor,
+            self.client,
+            self.round,
+            self.step,
+            start_s,
+            self._written_s,
+            num_bytes,
+            self.last_span,
+            energy_j,
         )

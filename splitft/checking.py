@@ -6,6 +6,8 @@ from typing import Any
 
 from rich.table import Table
 
+from simulator.energy import unknown_energy
+from simulator.memory import PartMemory
 from simulator.models import PricedModel
 from simulator.overheads import assumed_overhead
 from simulator.prediction import CutPrediction, DevicePrediction, predict
@@ -15,6 +17,7 @@ from splitft.show import GIB, megabytes, table
 from workloads.shapes import ModelShape
 
 MAX_CUTS = 16
+MAX_MEMORY_CUTS = 6  # two rows each; `--json` has all
 MAX_DEVICES = 40
 
 
@@ -23,13 +26,11 @@ def check_tables(setting: Setting) -> list[Table]:
     found = predict(setting)
     spread = _spread([row.cut for row in found.cuts])[:MAX_CUTS]
     shown = sorted(spread)
+    rows = [row for row in found.cuts if row.cut in shown]
     return [
         table([setting.scenario.name, ""], _facts(setting)),
-        _by_cut(
-            [row for row in found.cuts if row.cut in shown],
-            found.length_tokens,
-            setting.models.priced_as,
-        ),
+        _by_cut(rows, found.length_tokens, setting.models.priced_as),
+        _memory_by_cut([row for row in rows if row.cut in spread[:MAX_MEMORY_CUTS]], setting),
         _by_device(found.devices, shown, spread),
     ]
 
@@ -69,6 +70,7 @@ def _facts(setting: Setting) -> list[tuple[str, str]]:
         ("availability", setting.availability.words()),
         ("can the cut affect learning here?", can_cut_affect_learning(setting)),
         ("assumed overhead of blocks", assumed_overhead(setting).words()),
+        ("energy", f"unknown: {why}" if (why := unknown_energy(setting.fleet)) else "known of every client"),
         ("privacy", LABELS_LEAVE),
     ]
 
@@ -95,6 +97,44 @@ def _by_cut(rows: Sequence[CutPrediction], length_tokens: int, priced: PricedMod
         ],
         title="By cut",
         caption=f"bytes of a batch of the mean padded length ({length_tokens} tokens); memory of the longest batch",
+    )
+
+
+def _memory_by_cut(rows: Sequence[CutPrediction], setting: Setting) -> Table:
+    workload, memory = setting.scenario.workload, setting.memory
+    blocks = "each block computed again" if memory.checkpointing else "nothing computed again"
+    batch = f"{memory.batch_size} samples of {memory.length_tokens} tokens, {memory.dtype}"
+    return table(
+        [
+            "cut",
+            "side",
+            "base model",
+            "adapters, optimizer",
+            "activations",
+            "logits",
+            "work space",
+            "process",
+            "in all",
+        ],
+        [
+            (row.cut, side, *(f"{num_bytes / GIB:.3f}" for num_bytes in (*_terms(part), part.total_bytes)))
+            for row in rows
+            for side, part in (("client", row.client_memory), ("server", row.server_memory))
+        ],
+        title="Memory by cut, in GiB",
+        caption=f"{batch}, {workload.optimizer.kind}, {blocks}; server: adapters of a whole round",
+        optional=("process", "work space", "logits"),
+    )
+
+
+def _terms(part: PartMemory) -> tuple[int, ...]:
+    return (
+        part.weights_bytes,
+        part.adapters_bytes,
+        part.activations_bytes,
+        part.logits_bytes,
+        part.workspace_bytes,
+        part.runtime_bytes,
     )
 
 

@@ -7,11 +7,12 @@ from rich.table import Table
 from analysis.metrics import TargetReached
 from analysis.summary import RunSummary
 from simulator.caveats import missing_performance
+from simulator.energy import unknown_energy
 from simulator.overheads import assumed_overhead
 from simulator.setting import Setting
 from simulator.verdict import can_cut_affect_learning
 from splitft.api import Run
-from splitft.show import duration, megabytes, table
+from splitft.show import duration, energy, megabytes, table
 from workloads.counts import Part, adapter_parameters, base_parameters, client_part, server_part
 from workloads.shapes import ModelShape
 
@@ -23,6 +24,7 @@ def closing_table(run: Run, setting: Setting) -> Table:
         ("simulated time", f"{duration(summary.simulated_s)} for {summary.num_rounds} rounds"),
         *_bytes(summary),
         *([("diverged", _diverged(summary))] if summary.diverged_round is not None else []),
+        ("energy of the clients", energy_words(summary, setting)),
         *_quality(summary),
         *_work(run),
         *((f"perplexity {target.perplexity:g}", _reached(target)) for target in summary.targets),
@@ -35,6 +37,14 @@ def closing_table(run: Run, setting: Setting) -> Table:
         ("assumed overhead of blocks", assumed_overhead(setting).words()),
     ]
     return table([summary.name, ""], rows)
+
+
+def energy_words(summary: RunSummary, setting: Setting) -> str:
+    """Return what the clients' devices took, or why that is not known."""
+    if summary.energy_j is None:
+        return f"unknown: {unknown_energy(setting.fleet)}"
+    origin = "power partly assumed" if setting.scenario.costs.energy == "assumed" else "power as devices state it"
+    return f"{energy(summary.energy_j)}; {origin}"
 
 
 def _discarded(run: Run) -> list[tuple[str, str]]:

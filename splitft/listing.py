@@ -98,6 +98,7 @@ def show_model(model: Name) -> None:
         "parameters": shape.num_parameters,
         "blocks": shape.num_blocks,
         "hidden_size": shape.hidden_size,
+        "linear_weights": shape.block.num_linear_weights,
         "vocabulary": shape.vocab_size,
         "longest_tokens": shape.max_positions,
     }
@@ -273,6 +274,8 @@ def _flat(profile: Any) -> list[tuple[str, str]]:
             ]
         elif dataclasses.is_dataclass(value):
             rows += [(f"{field.name}.{part}", text) for part, text in _flat(value)]
+        elif isinstance(value, tuple) and all(map(dataclasses.is_dataclass, value)):
+            rows += [(f"{field.name}.{place}", str(item)) for place, item in enumerate(value)]
         else:
             rows.append(
                 (field.name, f"{value:.6g}" if isinstance(value, float) else "unknown" if value is None else str(value))

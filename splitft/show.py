@@ -58,6 +58,13 @@ def megabytes(num_bytes: float) -> str:
     return f"{num_bytes / MB:,.2f} MB"
 
 
+def energy(joules: float) -> str:
+    """Return an energy in J, kJ or, from a tenth of a kWh on, in kWh."""
+    if joules < 1e3:
+        return f"{joules:.3g} J"
+    return f"{joules / 1e3:,.1f} kJ" if joules < 3.6e5 else f"{joules / 3.6e6:,.2f} kWh"
+
+
 def duration(seconds: float) -> str:
     """Return a time as people say it: `9.4 s`, `3 min 20 s`, `2 h 05 min`, `3 d 4 h`."""
     if seconds < 60:

@@ -36,6 +36,7 @@ class AttentionKernel:
 
 
 PLAIN_ATTENTION = AttentionKernel()
+FLASH_ATTENTION = AttentionKernel(skips_mask=True, recomputes=True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -119,7 +120,7 @@ def forward_flops(part: Part, batch_size: int, length_tokens: int, kernel: Atten
     tokens = batch_size * length_tokens
     linears = part.shape.block.num_linear_weights
     widths = _sum_of_widths(part.targets)
-    flops = _head_flops(part, tokens)
+    flops = head_flops(part, tokens)
     flops += 2 * tokens * part.shape.num_projection_weights if part.has_embeddings else 0
     for kind, num_blocks in block_kinds(part).items():
         # 2 P for x Wᵀ; LoRA computes A x (2 r d_in) and B of that (2 r d_out).
@@ -132,7 +133,7 @@ def forward_flops(part: Part, batch_size: int, length_tokens: int, kernel: Atten
 def recompute_flops(part: Part, batch_size: int, length_tokens: int, kernel: AttentionKernel) -> int:
     """Return the FLOPs of computing the blocks again in the backward pass: what gradient checkpointing costs."""
     tokens = batch_size * length_tokens
-    flops = forward_flops(part, batch_size, length_tokens, kernel) - _head_flops(part, tokens)
+    flops = forward_flops(part, batch_size, length_tokens, kernel) - head_flops(part, tokens)
     return flops - (2 * tokens * part.shape.num_projection_weights if part.has_embeddings else 0)
 
 
@@ -143,7 +144,7 @@ def backward_flops(part: Part, batch_size: int, length_tokens: int, kernel: Atte
     embeddings are frozen: the lowest adapted block of a client passes no gradient on to its input.
     """
     tokens = batch_size * length_tokens
-    flops = _head_flops(part, tokens)  # the gradient of the head's input: as much as the head itself
+    flops = head_flops(part, tokens)  # the gradient of the head's input: as much as the head itself
     for kind, num_blocks in block_kinds(part).items():
         flow = gradient_flow(part.shape.block, part.targets, block_input=kind.has_input_gradient)
         per_token = sum(
@@ -190,7 +191,7 @@ def _attention_flops(block: BlockShape, window: int | None, length_tokens: int, 
     return per_pair * length_tokens * width
 
 
-def _head_flops(part: Part, tokens: int) -> int:
+def head_flops(part: Part, tokens: int) -> int:
     """Return the FLOPs of LM head and, for OPT-350M, the projection before it, in one direction."""
     shape = part.shape
     return 2 * tokens * (shape.num_head_weights + shape.num_projection_weights) if part.has_head else 0

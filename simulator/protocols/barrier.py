@@ -81,6 +81,7 @@ def round_log(
                 num_bytes=me.num_bytes,
                 num_steps=me.num_steps,
                 status=me.status,
+                energy_j=me.energy_j,
             )
         )
     return RoundLog(round=number, start_s=start_s, end_s=end_s, clients=tuple(clients))

@@ -96,6 +96,7 @@ class ClientLog:
         seconds, num_bytes: totals by span kind.
         num_steps: local steps that it has completed.
         status: whether it counts.
+        energy_j: what its device took in the whole round, waiting for others included; None where that is not known.
     """
 
     plan: ClientPlan
@@ -105,6 +106,7 @@ class ClientLog:
     num_bytes: Mapping[str, int]
     num_steps: int
     status: Status
+    energy_j: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -70,12 +70,12 @@ def test_a_stated_number_keeps_its_origin_and_beats_the_default() -> None:
         + "source: data sheet\n"
         + "achieved_frac: {value: 0.5, kind: measured, source: my bench, note: fp16}\n"
         + "power_active_w: {value: 15, kind: vendor}\n"
-        + "block_overhead_forward_ms: 0\n"
+        + "block_overhead_forward_ms: 0.5\n"
         + "memory_usable_gib: {value: 5, kind: recalled}\n"
         + "training_frac: {low: 0.1, high: 0.2, kind: third-party}\n"
     )
 
-    assert (board.achieved_frac, board.power_active_w, board.block_overhead_forward_s) == (0.5, 15.0, 0.0)
+    assert (board.achieved_frac, board.power_active_w, board.block_overhead_forward_s) == (0.5, 15.0, 0.0005)
     assert dataclasses.astuple(board.provenance["achieved_frac"]) == ("measured", "my bench", "fp16")
     assert dataclasses.astuple(board.provenance["power_active_w"]) == ("vendor", "data sheet", "")
     assert board.training_frac == (0.1, 0.2)
@@ -105,7 +105,7 @@ def test_an_id_in_the_file_beats_the_name_of_the_file() -> None:
         (MINIMAL + "achieved_frac: {value: 1.2}\n", "achieved_frac.value: expected a number of at most 1, got 1.2"),
         (MINIMAL + "power_active_w: {value: 5, kind: guess}\n", "power_active_w.kind: expected 'vendor', "),
         (MINIMAL + "power_active_w: {kind: vendor}\n", "power_active_w.value: this key is required"),
-        (MINIMAL + "block_overhead_forward_ms: -1\n", "block_overhead_forward_ms: expected a number of at least 0"),
+        (MINIMAL + "block_overhead_forward_ms: 0\n", "block_overhead_forward_ms: expected a number greater than 0"),
         (MINIMAL + "memory_gb: 8\n", "memory_gb: unknown key; allowed: type, id, label, "),
         (MINIMAL.replace("jetson", "jetsen"), "tier: unknown tier 'jetsen'; allowed: server-gpu, desktop-gpu, "),
         (

@@ -1,8 +1,11 @@
-"""Devices with round numbers for tests of costs and memory."""
+"""Devices with round numbers for tests of costs and memory, and a workload that is resolved quickly."""
 
 from typing import Any
 
 from devices.profiles import DeviceProfile
+
+# Samples up to the longest that the quickstart allows, without a text that would have to be divided.
+LENGTHS = "workload.dataset={source: lengths, distribution: lognormal, median_tokens: 100, sigma: 1.0}"
 
 
 def device(**changes: Any) -> DeviceProfile:

@@ -7,6 +7,7 @@ import pytest
 from devices.catalogue.lookup import Catalogue
 from devices.profiles import Provenance
 from simulator.caveats import missing_performance, unused_device, unused_variation
+from simulator.costs_section import CatalogueJitter, CatalogueThrottle, CostsSection
 from simulator.overheads import assumed_overhead
 from simulator.prediction import mean_padded_length
 from simulator.setting import resolve
@@ -54,8 +55,16 @@ def test_what_a_fleet_says_on_varying_speed_is_said_to_be_unused():
 def test_only_what_a_fleet_has_is_named():
     phones = Catalogue().fleet("phones-2024")
     cool = dataclasses.replace(phones, throttle=None)
-    assert "jitter of its devices" in (unused_variation(cool) or "")
-    assert unused_variation(dataclasses.replace(cool, compute_jitter_ln_sigma=0.0)) is None
+    assert "jitter of its devices" in (unused_variation(cool, CostsSection()) or "")
+    assert unused_variation(dataclasses.replace(cool, compute_jitter_ln_sigma=0.0), CostsSection()) is None
+
+
+def test_what_a_scenario_charges_for_is_not_said_to_be_left_out():
+    phones = Catalogue().fleet("phones-2024")
+    left = unused_variation(phones, CostsSection(jitter=CatalogueJitter()))
+    assert left is not None
+    assert left.endswith("costs.throttle: catalogue charges for them")
+    assert unused_variation(phones, CostsSection(jitter=CatalogueJitter(), throttle=CatalogueThrottle())) is None
 
 
 def test_the_share_of_assumed_overhead_is_that_of_the_blocks_passed():

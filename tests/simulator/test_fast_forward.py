@@ -13,14 +13,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import splitft
+from devices.fleets import Throttle
+from simulator.connections import ServerLinks
 from simulator.draws import generator
+from simulator.pace import Variation
 from simulator.protocols import barrier
 from simulator.protocols.rounds import Terms
 from simulator.protocols.sfl_v1 import run_round
 from simulator.recorder import RunWriter
 from simulator.scenario import Scenario
 from simulator.walker import Walker
-from simulator.world import Participant, ServerLinks, World
+from simulator.world import Participant, World
 from tests.simulator.small_rounds import MB, HandCosts, plan, small_world
 
 
@@ -63,6 +66,11 @@ class DrawnCosts:
 times_s = st.floats(min_value=0.01, max_value=40.0)
 
 
+HOT = Throttle(after_s=1.5, mean_frac=0.5, low_frac=0.3, high_frac=0.7)
+VARIATIONS = (Variation(), Variation(), Variation(client_ln_sigma=0.2, server_ln_sigma=0.1), Variation(throttle=HOT))
+WATTS = {"client": 10.0, "uplink": 3.0, "downlink": 2.0, "server": 1.0, "idle": 1.0}
+
+
 @st.composite
 def cases(draw):
     """Return two rounds in one world: its fleet, its server, and what the clients do in each."""
@@ -93,6 +101,7 @@ def cases(draw):
         "server_up": draw(st.sampled_from([float(own.sum()), 0.9 * float(own.sum()), 1e12, 1e12])),
         "slots": draw(st.sampled_from([1, 2, 6, 6])),
         "plans": (plans(), plans()),
+        "variation": draw(st.sampled_from(VARIATIONS)),
         "terms": draw(
             st.just(Terms())
             | st.builds(Terms, num_needed=st.integers(1, num_clients), deadline_s=st.just(math.inf))
@@ -110,7 +119,9 @@ def world_of(case, *, fast_forward):
     world = World(
         fleet=fleet, server_links=links, slots=case["slots"], costs=case["costs"], spans=writer.spans,
         fast_forward=fast_forward,
+        pace=case.get("variation", Variation()).pace(seed=0),
     )  # fmt: skip
+    world.powers = lambda _client: WATTS
     return world, writer
 
 
@@ -229,7 +240,7 @@ def test_what_a_participant_does_and_what_a_walker_does_have_the_same_form():
     reads = {name for verb in (Participant.compute, Participant.serve) for name in verb.__code__.co_names}
     known = {"world", "env", "timeout", "server", "serve", "_Service", "_doing", "_write", "_write_service"}
     rank = {"lags_s", "_num_served"}  # decide who is next of those who wait, and a walker never waits
-    assert reads == known | rank
+    assert reads == known | rank | {"computing_s", "serving_s"}
 
 
 @pytest.mark.parametrize("spans", ["steps", "rounds", "none"])

@@ -1,5 +1,6 @@
 """A run's fingerprint tells mixtures apart that differ in nothing but how often they draw each device or network."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -44,7 +45,8 @@ def test_other_weights_of_a_mixture_are_another_run(tmp_path: Path) -> None:
 
 
 def test_a_resume_with_other_weights_is_refused_and_told_which(tmp_path: Path) -> None:
-    before = head(tmp_path / "user", device_weights=(0.5, 0.5), network_weights=(0.5, 0.5))
+    head_before = head(tmp_path / "user", device_weights=(0.5, 0.5), network_weights=(0.5, 0.5))
+    before = json.loads(json.dumps(head_before))  # as it is read from run.json
     now = head(tmp_path / "user", device_weights=(0.75, 0.25), network_weights=(0.5, 0.5))
     with pytest.raises(InputError) as refused:
         refuse_changes(tmp_path / "run", before, now)

@@ -165,11 +165,16 @@ def costly(**moves):
     return api.run(small(rounds=3, policy=policy, moves=moves, execution={"trainer": "cost-only"}))
 
 
-def test_by_default_a_cut_moves_for_free():
-    run = costly()
+def test_a_cut_can_move_for_free():
+    run = costly(moments="uncharged")
     assert run.clients.groupby("client").cut.nunique().max() > 1
     assert not run.clients.moved_bytes.any()
     assert not set(MOVE_KINDS) & set(run.spans.kind)
+
+
+def test_by_default_moments_are_sent_and_weights_are_there():
+    assert set(MOVE_KINDS) & set(costly().spans.kind) <= {"upload_moments", "download_moments"}
+    assert costly().clients.moved_bytes.any()
 
 
 def test_what_moves_is_written_down_as_spans_and_by_client():

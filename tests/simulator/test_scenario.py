@@ -118,7 +118,7 @@ def test_every_key_but_fleet_has_the_default_that_the_design_gives(tmp_path: Pat
             "cells": [],
             "variation": {"between_sessions_cv": 0.0, "within_session_cv": 0.0, "interval_s": 10.0},
         },
-        "moves": {"weights": "resident", "moments": "uncharged"},
+        "moves": {"weights": "resident", "moments": "shipped"},
         "protocol": {"kind": "sfl-v1", "aggregator": "segment"},
         "policy": {
             "kind": "splitft",
@@ -132,6 +132,14 @@ def test_every_key_but_fleet_has_the_default_that_the_design_gives(tmp_path: Pat
         },
         "selection": {"kind": "all", "min_clients": 1},
         "availability": {"kind": "catalogue", "start_h": 0.0},
+        "costs": {
+            "training_stack": {},
+            "attention": "whole",
+            "jitter": {"kind": "none"},
+            "throttle": {"kind": "none"},
+            "oom": "error",
+            "energy": "stated",
+        },
         "evaluation": {"every": 1, "held_out_frac": 0.1, "max_samples": 256, "targets": {"perplexity": []}},
         "execution": {"trainer": "torch", "device": "auto", "executor": "auto", "memo": True, "spans": "steps"},
     }

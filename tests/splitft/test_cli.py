@@ -209,6 +209,28 @@ def test_a_number_with_an_exponent_is_a_number(call):
     assert json.loads(out)["num_clients"] == 1
 
 
+def test_check_says_what_memory_is_for_and_what_is_missing_for_energy(call):
+    code, out, _ = call("check", "quickstart")
+    assert code == 0
+    assert "Memory by cut, in GiB" in out
+    assert "unknown: power_idle_w, power_transmit_w, power_receive_w of rpi5-8gb" in out
+    _, out, _ = call("check", "quickstart", "--set", "costs.energy=assumed", "--json")
+    for row in json.loads(out)["cuts"]:
+        for side in ("client", "server"):
+            assert sum(row[f"{side}_memory"].values()) == row[f"{side}_memory_bytes"]
+
+
+def test_a_run_closes_with_the_energy_of_its_clients(call):
+    assumed = ("--set", "costs.energy=assumed", "--set", "rounds=1", "--trainer", "cost-only")
+    code, out, _ = call("run", "quickstart", *assumed, "--json")
+    energy_j = json.loads(out)["energy_j"]
+    assert code == 0
+    assert energy_j > 0
+    _, out, _ = call("run", "quickstart", *assumed)
+    assert "energy of the clients" in out
+    assert "power partly assumed" in out
+
+
 def test_a_cost_only_run_prints_its_closing_table_and_numbers_its_folders(call):
     for number in (1, 2):
         code, out, _ = call("run", "quickstart", "--trainer", "cost-only", "--set", "rounds=1")
