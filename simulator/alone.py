@@ -15,9 +15,15 @@ class Alone(Participant):
 
     Attributes:
         path_s: the sum so far.
+        at_server_s: what it was each time that the server's turn came.
     """
 
     path_s = 0.0
+
+    def __post_init__(self) -> None:
+        """Start at 0."""
+        super().__post_init__()
+        self.at_server_s: list[float] = []
 
     def compute(self, kind: str, seconds: float) -> Steps:  # noqa: ARG002
         """Add the time of a computation."""
@@ -26,6 +32,7 @@ class Alone(Participant):
 
     def serve(self, kind: str, seconds: float) -> Steps:  # noqa: ARG002
         """Add the time of the server's work."""
+        self.at_server_s.append(self.path_s)
         self.path_s += seconds
         yield from ()
 
@@ -37,9 +44,19 @@ class Alone(Participant):
         yield from ()
 
 
-def path_s(world: World, plan: ClientPlan, client_round: ClientRound) -> float:
-    """Return how long a client's round would take it alone, in s."""
-    alone = Alone(world=world, client=plan.client, round=0)
+def path_s(world: World, number: int, plan: ClientPlan, client_round: ClientRound) -> float:
+    """Return how long a client's round, the n-th of the run, would take it alone, in s."""
+    return _played(world, number, plan, client_round).path_s
+
+
+def lags_s(world: World, number: int, plan: ClientPlan, client_round: ClientRound) -> tuple[float, ...]:
+    """Return how much of a client's round, alone, is still to come each time that it turns to the server, in s."""
+    alone = _played(world, number, plan, client_round)
+    return tuple(alone.path_s - at_s for at_s in alone.at_server_s)
+
+
+def _played(world: World, number: int, plan: ClientPlan, client_round: ClientRound) -> Alone:
+    alone = Alone(world=world, client=plan.client, round=number)
     for _ in client_round(alone, plan):
         pass  # nothing is waited for
-    return alone.path_s
+    return alone

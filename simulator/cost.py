@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from devices.profiles import DeviceProfile
 from simulator.exchange import Exchange, RoundCosts, StackedRanks
+from simulator.moving import MoveCosts, move_costs
 from simulator.passes import Passes
+from simulator.protocols.rounds import CutMove
 from simulator.seconds import check_terms, memory_s
 from workloads.codec_bytes import Codec, encoded_bytes, reuses_indices
 from workloads.counts import (
@@ -82,6 +84,9 @@ class Costs(Protocol):
     def round(self, client: int, cut: int, stacked: StackedRanks) -> RoundCosts:
         """Return the costs of taking part in a round after an aggregation that left `stacked` to the base model."""
 
+    def move(self, cut: int, move: CutMove) -> MoveCosts:
+        """Return the costs of beginning a round with a cut that has moved."""
+
     def aggregate_s(self, cuts: Sequence[tuple[int, int]]) -> float:
         """Return how long the server aggregates the adapters of these (client, cut)."""
 
@@ -137,10 +142,12 @@ class ProfiledCosts:
         self._validation = functools.cache(self._new_validation)
         self._server_s = functools.cache(self._new_server_s)
         self._round = functools.cache(self._new_round)
+        self._move = functools.cache(self._new_move)
+        self._parts = functools.cache(lambda cut: (self._client_part(cut), self._server_part(cut)))
         self._exchange = Exchange(
             aggregator,
             whole=client_part(shape, lora, cut=shape.num_blocks),
-            parts=functools.cache(lambda cut: (self._client_part(cut), self._server_part(cut))),
+            parts=self._parts,
             dtype=dtype,
             server=server,
         )
@@ -157,6 +164,10 @@ class ProfiledCosts:
         """Return the costs of taking part in a round after an aggregation that left `stacked` to the base model."""
         return self._round(int(self._device_index[client]), cut, stacked)
 
+    def move(self, cut: int, move: CutMove) -> MoveCosts:
+        """Return the costs of beginning a round with a cut that has moved."""
+        return self._move(cut, move)
+
     def stacked_ranks(self, cuts: Sequence[int]) -> StackedRanks:
         """Return what the aggregation of clients with these cuts leaves to the base model, for the next round."""
         return self._exchange.stacked_ranks(cuts)
@@ -167,6 +178,9 @@ class ProfiledCosts:
 
     def _new_round(self, device_number: int, cut: int, stacked: StackedRanks) -> RoundCosts:
         return self._exchange.round(self._device_table[device_number], cut, stacked)
+
+    def _new_move(self, cut: int, move: CutMove) -> MoveCosts:
+        return move_costs(cut, move, parts=self._parts, dtype=self._dtype)
 
     def _new_step(self, device_number: int, cut: int, batch_size: int, length_tokens: int) -> StepCosts:
         device, part = self._device_table[device_number], self._client_part(cut)

@@ -63,8 +63,7 @@ class Exchange:
     def round(self, device: DeviceProfile, cut: int, stacked: StackedRanks) -> RoundCosts:
         """Return what a client exchanges after an aggregation that left `stacked`.
 
-        A block that it newly holds comes without what earlier rounds have left to it: that is for the price of moving
-        a cut. Of an A that nobody trains nothing is sent, because it follows from the seed.
+        Of an A that nobody trains nothing is sent, because it follows from the seed.
         """
         part, _ = self._parts(cut)
         return RoundCosts(
@@ -104,10 +103,11 @@ class Exchange:
         if not stacked:
             return 0.0
         num_weights = sum(linear.num_weights for linear in part.targets)
-        written_s = memory_s(len(part.blocks) * num_weights * WEIGHT_BYTES[self._dtype], device)
+        blocks = [block for block in part.blocks if stacked[block]]
+        written_s = memory_s(len(blocks) * num_weights * WEIGHT_BYTES[self._dtype], device)
         return written_s + sum(
             compute_s(2 * stacked[block] * num_weights, num_tokens=stacked[block], device=device, dtype=self._dtype)
-            for block in part.blocks
+            for block in blocks
         )
 
     def _svd_s(self, stacked: StackedRanks) -> float:

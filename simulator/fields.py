@@ -2,7 +2,7 @@
 
 import re
 from operator import attrgetter
-from typing import Annotated, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, ConfigDict, Field, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
@@ -61,3 +61,5 @@ NonNegative = Annotated[float, Field(ge=0)]
 BelowOne = Annotated[float, Field(ge=0, lt=1)]
 PositivePart = Annotated[float, Field(gt=0, le=1)]
 Part = Annotated[float, Field(gt=0, lt=1)]  # a fraction that leaves something on both sides
+
+Discipline = Literal["fifo", "priority", "processor-sharing"]  # who is served next at the server

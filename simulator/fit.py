@@ -99,8 +99,9 @@ def _server_problems(
 
     It has a copy of its part for each participant, and the shallowest cuts leave it the most.
     """
-    shallowest = np.sort(cuts)[: largest_cohort(scenario.selection, num_clients)]
-    needs_bytes = memory.server(np.maximum(1, shallowest).tolist(), slots=scenario.server.slots).total_bytes
+    num_at_once = largest_cohort(scenario.selection, num_clients)
+    shallowest = np.maximum(1, np.sort(cuts)[:num_at_once]).tolist()
+    needs_bytes = memory.server(shallowest, slots=scenario.server.num_served(num_at_once)).total_bytes
     if needs_bytes <= server.memory_usable_bytes:
         return []
     message = (

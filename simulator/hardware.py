@@ -16,12 +16,12 @@ from devices.stacks import under_stack
 from devices.strict_yaml import read_document
 from simulator.availability import AvailabilityModel, availability_model
 from simulator.caveats import unused_variation
+from simulator.connections import Connections, ServerLinks, connections
 from simulator.costs_section import CatalogueJitter, CatalogueThrottle, HeatThrottle, LognormalJitter
 from simulator.draws import generator
 from simulator.pace import Variation
 from simulator.policy_sections import FixedPolicy, PerDevicePolicy
 from simulator.scenario import Scenario
-from simulator.world import ServerLinks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +32,7 @@ class Hardware:
         fleet: the clients.
         server: the device of each of the server's slots.
         server_links: the server's own connection.
+        connections: how all connections are shared and vary.
         availability: when clients can be reached.
         variation: how computing times differ from those modelled.
         notes: what a user should know of how profiles were chosen.
@@ -40,6 +41,7 @@ class Hardware:
     fleet: Fleet
     server: DeviceProfile
     server_links: ServerLinks
+    connections: Connections
     availability: AvailabilityModel
     variation: Variation
     notes: tuple[str, ...]
@@ -58,6 +60,7 @@ def hardware(scenario: Scenario, catalogue_folders: Sequence[Path]) -> Hardware:
     fleet = found.find(lambda: _adapted(scenario, _fleet(scenario, catalogue)))
     server = found.find(lambda: _server_device(scenario, catalogue))
     links = found.find(lambda: _server_links(scenario, catalogue))
+    shared = found.find(lambda: _connections(scenario, fleet()))
     availability = found.find(lambda: _availability(scenario, catalogue, fleet))
     found.find(lambda: check_devices_named(scenario, fleet()))
     found.tell()
@@ -67,6 +70,7 @@ def hardware(scenario: Scenario, catalogue_folders: Sequence[Path]) -> Hardware:
         fleet=fleet(),
         server=server(),
         server_links=links(),
+        connections=shared(),
         availability=availability(),
         variation=_variation(scenario, catalogue),
         notes=tuple(notes),
@@ -94,6 +98,11 @@ def _availability(scenario: Scenario, catalogue: Catalogue, fleet: Callable[[], 
         fleet()  # names the profile that suits it, or has a row for each client
     with under("availability"):
         return availability_model(scenario, catalogue, scenario.fleet.num_clients)
+
+
+def _connections(scenario: Scenario, fleet: Fleet) -> Connections:
+    with under("network"):
+        return connections(scenario, fleet)
 
 
 def _fleet(scenario: Scenario, catalogue: Catalogue) -> Fleet:

@@ -52,6 +52,7 @@ def _hardware(setting: Setting) -> dict[str, Any]:
         **_mixture(setting.fleet.mixture),
         "server": _numbers(setting.server),
         "server_links": dataclasses.asdict(setting.server_links),
+        "connections": setting.connections.identity(),
         "availability": setting.availability.identity(),
         "variation": dataclasses.asdict(setting.variation),
     }

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from simulator.block_price import observed_price
+from simulator.moving import MOVE_KINDS
 from simulator.policies.observation import CutCosts, Observation
 from simulator.protocols.rounds import ClientLog, RoundLog
 from simulator.protocols.sfl_v1 import STEP_KINDS
@@ -74,6 +75,7 @@ def client_row(
         priced_cut=setting.models.priced_cut(c.plan.cut),
         max_cut=setting.max_cut(client),
         cut_reason=reason,
+        moved_bytes=sum(c.num_bytes.get(kind, 0) for kind in MOVE_KINDS),
         num_steps=c.num_steps,
         num_tokens=sum(batch.num_real_tokens for batch in c.plan.steps[: c.num_steps]),
         train_loss=None if result is None else sum(result.losses) / len(result.losses),

@@ -70,7 +70,8 @@ def predict(setting: Setting) -> Prediction:
     num_cuts = setting.shape.num_blocks - 1
     first = [int(np.argmax(setting.fleet.device_index == number)) for number in range(len(setting.fleet.device_table))]
     batch_size = setting.scenario.workload.batch_size
-    slots, num_at_once = setting.scenario.server.slots, largest_cohort(setting.scenario.selection, len(setting.fleet))
+    num_at_once = largest_cohort(setting.scenario.selection, len(setting.fleet))
+    slots = setting.scenario.server.num_served(num_at_once)
     cuts = []
     for row in setting.memory.table(num_clients=num_at_once, slots=slots):
         step = setting.costs.step(0, row.cut, batch_size, length_tokens)
@@ -119,8 +120,9 @@ def _path_s(setting: Setting, device_number: int, step: StepCosts) -> float:
     """Return the seconds of a step over the median links of the clients with a device, with nobody else there."""
     mine = setting.fleet.device_index == device_number
     links = setting.server_links
-    uplink = min(float(np.median(setting.fleet.uplink_bytes_per_s[mine])), links.uplink_bytes_per_s)
-    downlink = min(float(np.median(setting.fleet.downlink_bytes_per_s[mine])), links.downlink_bytes_per_s)
+    uplinks, downlinks = setting.connections.lone_rates(setting.fleet)
+    uplink = min(float(np.median(uplinks[mine])), links.uplink_bytes_per_s)
+    downlink = min(float(np.median(downlinks[mine])), links.downlink_bytes_per_s)
     latency_s = float(np.median(setting.fleet.latency_s[mine])) + links.latency_s
     return (
         step.client_forward_s

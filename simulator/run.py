@@ -13,6 +13,7 @@ from simulator.deciding import Cuts
 from simulator.foresight import Foresight
 from simulator.learning import Learning
 from simulator.losses import mean_train_loss, perplexity
+from simulator.moving import Holdings
 from simulator.observe import client_row, round_row
 from simulator.protocols import sfl_v1
 from simulator.protocols.rounds import ClientPlan, RoundLog, Terms
@@ -74,6 +75,8 @@ class Simulation:
             costs=setting.costs,
             spans=writer.spans,
             outages_s=setting.availability.outages_s,
+            connections=setting.connections,
+            discipline=setting.scenario.server.discipline,
             pace=setting.variation.pace(setting.scenario.seed.fleet),
             powers=setting.powers,
         )
@@ -81,7 +84,12 @@ class Simulation:
         self._availability = Availability(setting.availability, len(setting.fleet), setting.scenario.seed.fleet, absent)
         self._cuts = Cuts(setting, Foresight(setting, self._world))
         self._choosing = Choosing(setting)
-        self._deltas = BaseDeltas()
+        self._deltas = BaseDeltas(setting.models.priced_cut)
+        moves = self._scenario.moves
+        self._holdings = Holdings(
+            ships_weights=moves.weights == "shipped",
+            ships_moments=moves.moments == "shipped" and setting.keeps_moments,
+        )
         self._evaluated = -1  # the last round after which the global model was measured
         self._train_loss: float | None = None
         self._perplexity: float | None = None
@@ -120,6 +128,7 @@ class Simulation:
             plans, terms = self._plans(number)
             log = PROTOCOLS[self._scenario.protocol.kind](self._world, number, plans, terms)
         self._deltas.settle(log, self._setting.costs.stacked_ranks([c.plan.cut for c in log.finished]))
+        self._holdings.settle(log)
         trained = self._learning.train(log)
         self._train_loss = mean_train_loss(trained)
         validated = self._learning.validate([c.plan.client for c in log.finished if c.plan.validation])
@@ -150,7 +159,8 @@ class Simulation:
                 cut=self._cuts.now[client],
                 steps=setting.data.padded_steps(client, number),
                 validation=setting.data.padded_validation(client) if validates else (),
-                stacked=self._deltas.missing(client),
+                stacked=self._deltas.missing(client, self._cuts.now[client]),
+                move=self._holdings.move(client, self._cuts.now[client]),
                 leaves_s=leaves_s[place],
                 fails_frac=fails_frac[place],
             )

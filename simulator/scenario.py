@@ -23,6 +23,7 @@ from devices.strict_yaml import Document, read_document, validate
 from simulator.costs_section import CostsSection
 from simulator.dataset_section import DatasetSection
 from simulator.fields import STRICT, Count, Id, Positive, agreeing
+from simulator.network_section import MovesSection, NetworkSection
 from simulator.overrides import apply_overrides, parse_overrides
 from simulator.participation_section import AllSelection, Availability, CatalogueAvailability, Selection
 from simulator.policy_sections import FixedPolicy, PerDevicePolicy, Policy, SplitFTPolicy
@@ -80,6 +81,8 @@ class ScenarioFile:
         workload: What is trained, on what, and how.
         fleet: Who takes part.
         server: The server's hardware.
+        network: How connections are shared and vary.
+        moves: What moving a cut sends.
         protocol: Who does what in a round.
         policy: Who holds how many blocks.
         selection: Which clients take part in a round.
@@ -97,6 +100,8 @@ class ScenarioFile:
     workload: WorkloadSection = WorkloadSection()
     fleet: FleetSection
     server: ServerSection = ServerSection()
+    network: NetworkSection = NetworkSection()
+    moves: MovesSection = MovesSection()
     protocol: ProtocolSection = ProtocolSection()
     policy: Policy = SplitFTPolicy()
     selection: Selection = AllSelection()

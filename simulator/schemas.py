@@ -14,6 +14,9 @@ ACTORS = ("client", "uplink", "downlink", "server", "idle")
 
 # In the order of a round: plots stack and list kinds so.
 SPAN_KINDS: dict[str, str] = {
+    "upload_moments": "the optimizer's moments of blocks that the client gives up go up",
+    "download_weights": "base weights that the client has to hold and never got come down",
+    "download_moments": "the optimizer's moments of blocks that the client takes over come down",
     "download_adapter": "the client's part of the global adapter comes down",
     "client_merge": "the client adds to its blocks what aggregation left to the base model",
     "client_forward": "forward pass of the client's blocks",
@@ -94,6 +97,7 @@ class ClientRow(NamedTuple):
     priced_cut: Annotated[int, pa.int32(), "decoder blocks on the client, in the model that the clock charges for"]
     max_cut: Annotated[int, pa.int32(), "deepest cut that fits into the client's memory"]
     cut_reason: Annotated[str, pa.string(), "why the policy chose this cut"]
+    moved_bytes: Annotated[int, pa.int64(), "bytes sent because its cut had moved: weights and moments, both ways"]
     num_steps: Annotated[int, pa.int32(), "local steps completed"]
     num_tokens: Annotated[int, pa.int64(), "tokens trained on, padding excluded"]
     train_loss: Annotated[

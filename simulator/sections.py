@@ -11,7 +11,19 @@ from pydantic import BeforeValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticCustomError
 
-from simulator.fields import MAX_SEED, STRICT, Count, Id, NonNegative, Part, Positive, Seed, agreeing, matching
+from simulator.fields import (
+    MAX_SEED,
+    STRICT,
+    Count,
+    Discipline,
+    Id,
+    NonNegative,
+    Part,
+    Positive,
+    Seed,
+    agreeing,
+    matching,
+)
 from simulator.own_kinds import Rule
 
 
@@ -93,12 +105,26 @@ class Outage:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ServerSection:
-    """The server: `slots` accelerators of one device type, each serving one client's step at a time, on one network."""
+    """The server: `slots` accelerators of one device type on one network.
+
+    Attributes:
+        device: What each accelerator is.
+        network: Its connection.
+        slots: How many accelerators.
+        discipline: Who is served next. `fifo` and `priority` serve one client's step at a time on each accelerator, in
+            order of arrival or the largest remaining lag first; `processor-sharing` serves all at once, more slowly.
+        outages: When nobody reaches it.
+    """
 
     device: Id = "nvidia-a100-80gb-sxm"
     network: Id = "lan-10gbe"
     slots: Count = 1
+    discipline: Discipline = "fifo"
     outages: tuple[Outage, ...] = ()
+
+    def num_served(self, num_clients: int) -> int:
+        """Return how many steps of so many clients are in the server's memory at a time."""
+        return num_clients if self.discipline == "processor-sharing" else self.slots
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -8,14 +8,13 @@ speed (Kleinrock 1976, section 4.4): they are demands on a `Share` of c slots, o
 import math
 from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import Final, Literal, get_args
+from typing import Final, get_args
 
 import simpy
 
 from simulator.bands import Demand
+from simulator.fields import Discipline
 from simulator.share import Share
-
-Discipline = Literal["fifo", "priority", "processor-sharing"]
 
 _FEW: Final = 32  # fewer requests that were given up than this are not worth tidying up
 
@@ -106,6 +105,9 @@ class Server:
         discipline: `fifo`: in order of arrival. `priority`: the largest priority first, in order of arrival among
             equals; nobody is interrupted. `processor-sharing`: all at once, more slowly.
 
+    Attributes:
+        by_priority: Whether it is `priority`.
+
     Raises:
         ValueError: Fewer than one slot, or an unknown discipline.
     """
@@ -118,7 +120,7 @@ class Server:
         self.env = env
         self.slots = slots
         self.share = Share(env, float(slots)) if discipline == "processor-sharing" else None
-        self._by_priority = discipline == "priority"
+        self.by_priority = discipline == "priority"
         self._num_free = math.inf if discipline == "processor-sharing" else slots
         self._waiting: list[tuple[float, int, Request]] = []
         self._num_waiting = 0
@@ -182,4 +184,4 @@ class Server:
             request.enter(request.requested_s)
         else:
             self._num_waiting += 1
-            heappush(self._waiting, (-priority if self._by_priority else 0.0, request.order, request))
+            heappush(self._waiting, (-priority if self.by_priority else 0.0, request.order, request))

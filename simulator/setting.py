@@ -16,6 +16,7 @@ from devices.profiles import DeviceProfile
 from simulator.availability import AvailabilityModel
 from simulator.caveats import missing_performance, unused_device
 from simulator.client_data import ClientData
+from simulator.connections import Connections, ServerLinks
 from simulator.cost import ProfiledCosts
 from simulator.dataset_section import DatasetSection
 from simulator.divided_text import DividedText, divide
@@ -31,7 +32,6 @@ from simulator.passes import check_measured
 from simulator.policy_sections import MovingPolicy, OwnPolicy, SplitFTPolicy
 from simulator.scenario import Scenario
 from simulator.selection import check_selection
-from simulator.world import ServerLinks
 from workloads.aggregators import FORGET_MOMENTS
 from workloads.counts import FLASH_ATTENTION, PLAIN_ATTENTION
 from workloads.data import SHIPPED_DATASETS, DatasetSpec, check_source, load_dataset
@@ -54,6 +54,7 @@ class Setting:
         scenario: what was asked for.
         models: the one that learns and the one that is charged for.
         fleet, server, server_links: the hardware and the connections.
+        connections: how these are shared and vary.
         availability: when clients can be reached.
         data: who has which samples.
         costs: seconds and bytes of everything that a protocol does.
@@ -70,6 +71,7 @@ class Setting:
     fleet: Fleet
     server: DeviceProfile
     server_links: ServerLinks
+    connections: Connections
     availability: AvailabilityModel
     data: ClientData
     costs: ProfiledCosts
@@ -133,6 +135,12 @@ class Setting:
         return policy.every if isinstance(policy, MovingPolicy) else 1
 
     @property
+    def keeps_moments(self) -> bool:
+        """Return whether the optimizer's moments of a client outlive a round."""
+        kept = self.scenario.workload.optimizer.state == "kept"
+        return kept and self.scenario.protocol.aggregator not in FORGET_MOMENTS
+
+    @property
     def policy_reads_performance(self) -> bool:
         """Return whether clients have to measure themselves before cuts are decided, and are charged for it."""
         match self.scenario.policy:
@@ -181,6 +189,7 @@ def _resolved(scenario: Scenario, catalogue: Sequence[Path], on_tokens: OnTokens
         fleet=machines().fleet,
         server=machines().server,
         server_links=machines().server_links,
+        connections=machines().connections,
         availability=machines().availability,
         data=data(),
         costs=costs(),

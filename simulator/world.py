@@ -14,9 +14,12 @@ from typing import TypeVar
 import simpy
 
 from devices.fleets import Fleet
+from simulator.connections import CONSTANT, Connections, ServerLinks
 from simulator.cost import Costs
 from simulator.energy import Powers
+from simulator.fields import Discipline
 from simulator.fluid import Link, Network, Transfer
+from simulator.links import Links
 from simulator.pace import Pace
 from simulator.protocols.rounds import Status
 from simulator.records import NO_CAUSE, OUTSIDE_STEPS, SERVER_CLIENT
@@ -27,25 +30,14 @@ Steps = Generator[simpy.Event, object, None]
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ServerLinks:
-    """The server's own connection, shared by all clients. Full duplex: up and down do not disturb each other.
-
-    `uplink` and `downlink` are seen from the clients: what they send passes through `uplink`.
-    """
-
-    uplink_bytes_per_s: float
-    downlink_bytes_per_s: float
-    latency_s: float
-
-
 class World:
     """The clock, the links, the server and the log that all participants share.
 
     Args:
         fleet: the clients' own connections.
         server_links: the server's.
-        slots: of the server.
+        connections: how links are shared and vary.
+        slots, discipline: of the server.
         costs: what a protocol asks for.
         spans: where it is written down.
         outages_s: from when until when nothing passes the server's connection; in order of time.
@@ -66,46 +58,38 @@ class World:
         costs: Costs,
         spans: SpanLog,
         outages_s: Sequence[tuple[float, float]] = (),
+        connections: Connections = CONSTANT,
+        discipline: Discipline = "fifo",
         pace: Pace | None = None,
         powers: Sequence[Powers | None] = (),
         fast_forward: bool = True,
     ) -> None:
         self.pace = pace
-        self._powers = powers
+        self._fleet, self._powers = fleet, powers
         self.env = simpy.Environment()
         self.network = Network(self.env)
-        self.server = Server(self.env, slots=slots)
+        self.server = Server(self.env, slots, discipline)
         self.costs = costs
         self.spans = spans
         self.fast_forward = fast_forward
         self.num_forwarded = self.num_in_vain = 0
-        self._fleet = fleet
-        self._latency_s = server_links.latency_s
-        self._server_up = _interrupted(server_links.uplink_bytes_per_s, outages_s)
-        self._server_down = _interrupted(server_links.downlink_bytes_per_s, outages_s)
+        self._links = Links(fleet, server_links, connections, outages_s)
 
-    def routes(self, client: int) -> tuple[tuple[Link, Link], tuple[Link, Link], float]:
-        """Return the client's way up, its way down and the latency of either in seconds.
-
-        Its own links are made anew each time: a world keeps nothing of clients that are not at work.
-        """
-        up = Link(float(self._fleet.uplink_bytes_per_s[client]))
-        down = Link(float(self._fleet.downlink_bytes_per_s[client]))
-        return (up, self._server_up), (self._server_down, down), float(self._fleet.latency_s[client]) + self._latency_s
+    def routes(self, client: int, round: int) -> tuple[tuple[Link, ...], tuple[Link, ...], float]:  # noqa: A002
+        """Return the client's way up in a round, its way down and the latency of either in seconds."""
+        return self._links.routes(client, round, self.env.now)
 
     def powers(self, client: int) -> Powers | None:
         """Return what the client's device takes in each of its states; None where that is not known."""
         return self._powers[int(self._fleet.device_index[client])] if self._powers else None
 
     def forget_rates(self) -> None:
-        """Forget how the server's links were shared, where nothing is under way: the next round finds no traces of it.
+        """Forget how shared links were shared, where nothing is under way: the next round finds no traces of it.
 
         What is forgotten are wake-ups of messages that were cut off. They would do nothing, but be in the order of
         events, which may decide who comes first of those who come at the same moment.
         """
-        for link in (self._server_up, self._server_down):
-            if not link.num_transfers:
-                link.star = None
+        self._links.forget_rates()
 
     def run(self, work: Generator[simpy.Event, object, T]) -> T:
         """Let time pass until some work is done, and return its result."""
@@ -125,13 +109,6 @@ class World:
         self.spans.add(
             "aggregate", "server", SERVER_CLIENT, round, OUTSIDE_STEPS, start_s, self.env.now, cause_id=cause
         )
-
-
-def _interrupted(bytes_per_s: float, outages_s: Sequence[tuple[float, float]]) -> Link:
-    """Return a link that carries nothing during outages."""
-    return Link(
-        bytes_per_s, [point for start_s, end_s in outages_s for point in ((start_s, 0.0), (end_s, bytes_per_s))]
-    )
 
 
 @dataclass(slots=True)
@@ -155,6 +132,7 @@ class Participant:
         num_steps: local steps completed.
         ended_s: when its own work of the round was over; what follows is waiting for others.
         status: how that ended; None while it is at work.
+        lags_s: by which a server that serves by priority ranks it, one for each time that it turns to the server.
         energy_j: what its device has taken so far; None where that is not known.
     """
 
@@ -168,13 +146,15 @@ class Participant:
     num_steps: int = 0
     ended_s: float = math.inf
     status: Status | None = None
+    lags_s: Sequence[float] = ()
     energy_j: float | None = field(init=False)
 
     def __post_init__(self) -> None:
         """Start where the clock stands; look up the links once."""
         self._written_s = self.world.env.now  # until when its time is written down
         self._doing: tuple[str, str, Transfer | Job | None] = ("", "", None)
-        self._up, self._down, self._latency_s = self.world.routes(self.client)
+        self._num_served = 0
+        self._up, self._down, self._latency_s = self.world.routes(self.client, self.round)
         self._powers = self.world.powers(self.client)
         self.energy_j = None if self._powers is None else 0.0
         self._heat = None if self.world.pace is None else self.world.pace.heat(self.client)
@@ -212,7 +192,9 @@ class Participant:
 
     def serve(self, kind: str, seconds: float) -> Steps:
         """Wait for the server's turn, then let it work `seconds` for this client."""
-        job = self.world.server.serve(self.serving_s(kind, seconds), tag=_Service())
+        lag_s = self.lags_s[self._num_served] if self.lags_s else 0.0
+        self._num_served += 1
+        job = self.world.server.serve(self.serving_s(kind, seconds), priority=lag_s, tag=_Service())
         self._doing = kind, "server", job
         yield job
         self._write_service(kind, job)

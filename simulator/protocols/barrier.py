@@ -15,7 +15,7 @@ from typing import Final
 
 import simpy
 
-from simulator.alone import ClientRound, path_s
+from simulator.alone import ClientRound, lags_s, path_s
 from simulator.fast_forward import forwarded
 from simulator.protocols.rounds import ClientLog, ClientPlan, RoundLog, Status, Terms
 from simulator.world import Participant, World
@@ -44,14 +44,17 @@ def gather(
             participant alone: then a round in which nobody meets anybody does without events (`fast_forward`).
     """
     world.forget_rates()
-    leaves_s = [_leaves_s(world, plan, client_round) for plan in plans]
+    leaves_s = [_leaves_s(world, number, plan, client_round) for plan in plans]
     ahead = forwarded(world, number, plans, client_round, leaves_s=leaves_s, terms=terms) if apart else None
     if ahead is not None:
         opened = world.env.event()
         Moment(world.env, max(me.ended_s for me in ahead), opened.succeed)
         yield opened
         return [*ahead]
-    participants = [Participant(world=world, client=plan.client, round=number) for plan in plans]
+    participants = [
+        Participant(world=world, client=plan.client, round=number, lags_s=_lags_s(world, number, plan, client_round))
+        for plan in plans
+    ]
     barrier = Barrier(world.env, participants, terms.num_needed)
     barrier.stop_leavers(leaves_s)
     if terms.deadline_s < math.inf:
@@ -156,9 +159,14 @@ class Moment(simpy.Event):  # type: ignore[misc]
         heappush(env._queue, (max(time_s, env.now), LATE, next(env._eid), self))  # noqa: SLF001
 
 
-def _leaves_s(world: World, plan: ClientPlan, client_round: ClientRound) -> float:
+def _leaves_s(world: World, number: int, plan: ClientPlan, client_round: ClientRound) -> float:
     """Return when a client goes or fails, whichever is first."""
     if plan.fails_frac is None:
         return plan.leaves_s
-    fails_s: float = world.env.now + plan.fails_frac * path_s(world, plan, client_round)
+    fails_s: float = world.env.now + plan.fails_frac * path_s(world, number, plan, client_round)
     return min(plan.leaves_s, fails_s)
+
+
+def _lags_s(world: World, number: int, plan: ClientPlan, client_round: ClientRound) -> Sequence[float]:
+    """Return what ranks a client at a server that serves the largest remaining lag first; others need no rank."""
+    return lags_s(world, number, plan, client_round) if world.server.by_priority else ()

@@ -33,6 +33,19 @@ class PaddedBatch:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class CutMove:
+    """What is where when a client begins a round with a cut that asks for something else.
+
+    Attributes:
+        stored_cut: the client has the base weights of so many blocks (0: not even embeddings); None: of all it needs.
+        cuts: at which it has trained, each once, the last one last; () where no moments have to move.
+    """
+
+    stored_cut: int | None = None
+    cuts: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class ClientPlan:
     """What one client does in one round.
 
@@ -42,6 +55,7 @@ class ClientPlan:
         steps: one padded batch for each local step.
         validation: batches of the client's own validation part that its policy wants to see measured; mostly empty.
         stacked: what aggregations have left to the base model since it last took part: rows for each block, or none.
+        move: what has to be sent because its cut has moved; None: nothing.
         leaves_s: when it goes, in simulated seconds of the run; its round is broken off then.
         fails_frac: after which part of the time that the round would take it alone it fails; None: it does not.
     """
@@ -51,6 +65,7 @@ class ClientPlan:
     steps: tuple[PaddedBatch, ...]
     validation: tuple[PaddedBatch, ...] = ()
     stacked: tuple[int, ...] = ()
+    move: CutMove | None = None
     leaves_s: float = math.inf
     fails_frac: float | None = None
 

@@ -9,6 +9,7 @@ from collections.abc import Generator, Sequence
 import simpy
 
 from simulator.protocols.barrier import gather, round_log
+from simulator.protocols.moving import move_cut
 from simulator.protocols.rounds import FOR_EVERYBODY, ClientPlan, RoundLog, Terms
 from simulator.records import OUTSIDE_STEPS
 from simulator.world import Participant, Steps, World
@@ -28,6 +29,7 @@ STEP_KINDS = (
 def client_round(me: Participant, plan: ClientPlan) -> Steps:
     """Take one client through a round: fetch the adapter, train step by step with the server, hand the adapter in."""
     costs = me.world.costs
+    yield from move_cut(me, plan)
     adapter = costs.round(plan.client, plan.cut, plan.stacked)
     yield from me.download(("download_adapter", adapter.adapter_download_bytes))
     if adapter.client_merge_s > 0:

@@ -105,9 +105,9 @@ class Recorder:
             device, network, *_ = client.kind
             row = ClientRow(
                 round=number, client=client.number, device=device, network=network, cut=client.cut,
-                priced_cut=client.cut, max_cut=NUM_BLOCKS - 1, cut_reason="policy", num_steps=self.num_steps,
-                num_tokens=512 * self.num_steps, train_loss=4.0, val_loss=None, start_s=start_s, end_s=client.now_s,
-                status="finished",
+                priced_cut=client.cut, max_cut=NUM_BLOCKS - 1, cut_reason="policy", moved_bytes=0,
+                num_steps=self.num_steps, num_tokens=512 * self.num_steps, train_loss=4.0, val_loss=None,
+                start_s=start_s, end_s=client.now_s, status="finished",
             )  # fmt: skip
             self.writer.add_client(row)
             self.spend(client, "round_wait", "idle", self.now_s - client.now_s)

@@ -22,8 +22,8 @@ def add_client(writer: RunWriter, number: int, client: int, cut: int) -> None:
     writer.add_client(
         ClientRow(
             round=number, client=client, device=f"device-{client}", network="lan", cut=cut, priced_cut=cut, max_cut=7,
-            cut_reason="policy", num_steps=1, num_tokens=10, train_loss=None, val_loss=None, start_s=0.0, end_s=1.0,
-            status="finished",
+            cut_reason="policy", moved_bytes=0, num_steps=1, num_tokens=10, train_loss=None, val_loss=None, start_s=0.0,
+            end_s=1.0, status="finished",
         )
     )  # fmt: skip
 

@@ -2,11 +2,16 @@
 
 Independent of the product: no SimPy, no heaps, no virtual time. At every event all rates are computed anew from the
 definition of max-min fairness, and everything under way is advanced to the next event. O(n^2) and worse.
+
+Beyond the schema an actor may have `leaves_s`: it gives up then. What it sends is cut off, and `ends` has that moment;
+a computation on the host `srv` goes on without it, and so does its hold on a pool until then.
 """
 
 import math
 from dataclasses import dataclass, field
 from typing import Any
+
+import numpy as np
 
 NEVER = math.inf
 SETTLED = 1e-10  # of its amount: less than that left is rounding
@@ -14,22 +19,18 @@ SETTLED = 1e-10  # of its amount: less than that left is rounding
 
 def fair_rates(routes: list[list[str]], weights: list[float], capacities: dict[str, float]) -> list[float]:
     """Raise all rates together in proportion to their weights; whoever meets a full link stays where it is."""
-    rates = [0.0] * len(routes)
-    rising = [bool(route) for route in routes]
-    while any(rising):
-        steps = {}
-        for link, capacity in capacities.items():
-            slope = sum(w * route.count(link) for w, route, up in zip(weights, routes, rising, strict=True) if up)
-            if slope:
-                used = sum(rate * route.count(link) for rate, route in zip(rates, routes, strict=True))
-                steps[link] = max(0.0, capacity - used) / slope
-        step = min(steps.values())
-        full = {link for link, room in steps.items() if room <= step * (1 + 1e-12)}
-        for i, route in enumerate(routes):
-            if rising[i]:
-                rates[i] += step * weights[i]
-                rising[i] = not full.intersection(route)
-    return rates
+    names = list(dict.fromkeys(link for route in routes for link in route))
+    crossings = np.array([[route.count(link) for route in routes] for link in names]).reshape(len(names), len(routes))
+    capacity, weight = np.array([capacities[link] for link in names]), np.array(weights)
+    rates, rising = np.zeros(len(routes)), np.array([bool(route) for route in routes], dtype=bool)
+    while rising.any():
+        slopes = crossings @ (weight * rising)
+        room = np.maximum(0.0, capacity - crossings @ rates)
+        steps = np.divide(room, slopes, out=np.full(len(names), NEVER), where=slopes > 0)
+        step = steps.min()
+        rates += step * weight * rising
+        rising &= ~crossings[steps <= step * (1 + 1e-12)].any(axis=0)
+    return rates.tolist()
 
 
 @dataclass
@@ -41,7 +42,9 @@ class _Actor:
     busy: str = ""  # what it is in: "", "until", "flow", "compute", "queue", "barrier"
     until_s: float = 0.0
     cancel_s: float = NEVER
+    leaves_s: float = NEVER
     left: float = 0.0
+    gone: bool = False
 
     @property
     def op(self) -> list[Any]:
@@ -49,7 +52,7 @@ class _Actor:
 
     @property
     def done(self) -> bool:
-        return len(self.ends) == len(self.ops)
+        return len(self.ends) >= len(self.ops)
 
 
 class BruteForce:
@@ -57,7 +60,9 @@ class BruteForce:
 
     def __init__(self, scenario: dict[str, Any]) -> None:
         self.now_s = 0.0
-        self.actors = {a["id"]: _Actor(a["ops"], a["start_s"]) for a in scenario["actors"]}
+        self.actors = {
+            a["id"]: _Actor(a["ops"], a["start_s"], leaves_s=a.get("leaves_s", NEVER)) for a in scenario["actors"]
+        }
         self.hosts = {h["id"]: h for h in scenario["hosts"]}
         self.links = {link["id"]: link for link in scenario["links"]}
         self.routes = {(r["src"], r["dst"]): r["links"] for r in scenario["routes"]}
@@ -80,6 +85,19 @@ class BruteForce:
             name: ([link["bandwidth_B_s"]] + [b for t, b in link.get("profile", ()) if t <= self.now_s])[-1]
             for name, link in self.links.items()
         }
+
+    def _leave(self, actor: _Actor) -> None:
+        """Let an actor give up what it is doing, and everything after it."""
+        kind, *args = actor.op
+        actor.gone = True
+        served = kind == "compute" and args[0] == "srv"
+        if not served:
+            if kind == "acquire":
+                self.queues[args[0]].remove(actor)
+            self._end(actor, actor.op[3] - actor.left if kind == "send" else 0.0)
+        # What it would have done next it does not; a slot that it holds is given back when the server is done.
+        following = actor.ops[len(actor.ends) + 1 : len(actor.ends) + 2] if served else []
+        actor.ops = [*actor.ops[: len(actor.ends) + served], *(op for op in following if op[0] == "release")]
 
     def _end(self, actor: _Actor, delivered: float = 0.0) -> None:
         actor.ends.append(self.now_s)
@@ -140,19 +158,25 @@ class BruteForce:
             rates[id(actor)] = host["speed_flop_s"] * min(1.0, host["cores"] / num_jobs)
         return rates
 
-    def _advance(self) -> None:
-        """Go to the next event and end what ends there."""
-        rates = self._rates()
+    def _moments(self, rates: dict[int, float]) -> list[float]:
+        """Return when something may happen next."""
         moments = [t for link in self.links.values() for t, _ in link.get("profile", ()) if t > self.now_s]
         for a in self.actors.values():
             if a.busy in ("start", "sleep", "latency"):
                 moments.append(a.until_s)
+            if a.leaves_s > self.now_s and not a.done:
+                moments.append(a.leaves_s)
             if a.busy in ("latency", "flow"):
                 moments.append(max(self.now_s, a.cancel_s))
             if a.busy in ("flow", "compute"):
                 rate = rates[id(a)]
                 moments.append(self.now_s + (a.left / rate if rate else NEVER if a.left else 0.0))
-        next_s = min((moment for moment in moments), default=NEVER)
+        return moments
+
+    def _advance(self) -> None:
+        """Go to the next event and end what ends there."""
+        rates = self._rates()
+        next_s = min(self._moments(rates), default=NEVER)
         assert next_s < NEVER, "the scenario never ends"
         for actor in self.actors.values():
             if id(actor) in rates:
@@ -160,6 +184,10 @@ class BruteForce:
         self.now_s = next_s
         for actor in self.actors.values():
             self._end_what_ends(actor)
+        for actor in self.actors.values():
+            if actor.leaves_s <= self.now_s and not actor.gone and not actor.done:
+                self._begin_what_can_begin()
+                self._leave(actor)
 
     def _end_what_ends(self, a: _Actor) -> None:
         if a.busy == "start" and a.until_s <= self.now_s:

@@ -18,7 +18,7 @@ def record_round(writer: RunWriter, number: int) -> None:
     writer.add_client(
         ClientRow(
             round=number, client=0, device="rpi5-8gb", network="lan", cut=2, priced_cut=2, max_cut=7,
-            cut_reason="fixed", num_steps=1, num_tokens=512, train_loss=4.5, val_loss=None,
+            cut_reason="fixed", moved_bytes=0, num_steps=1, num_tokens=512, train_loss=4.5, val_loss=None,
             start_s=start_s, end_s=start_s + 3.0, status="finished",
         )
     )  # fmt: skip

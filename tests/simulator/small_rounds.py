@@ -4,10 +4,11 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from simulator.connections import ServerLinks
 from simulator.protocols.rounds import FOR_EVERYBODY, ClientPlan, PaddedBatch
 from simulator.protocols.sfl_v1 import run_round
 from simulator.recorder import RunWriter
-from simulator.world import ServerLinks, World
+from simulator.world import World
 
 MB = 1_000_000
 BATCH = PaddedBatch(num_samples=2, length_tokens=8, num_real_tokens=12)
@@ -57,6 +58,8 @@ def small_world(
     latency_s=0.0,
     outages_s=(),
     fast_forward=True,
+    slots=1,
+    discipline="fifo",
 ):
     """Return (world, writer); links are in bytes a second."""
     fleet = SimpleNamespace(
@@ -68,7 +71,8 @@ def small_world(
     world = World(
         fleet=fleet,
         server_links=ServerLinks(uplink_bytes_per_s=server_uplink, downlink_bytes_per_s=1e12, latency_s=0.0),
-        slots=1,
+        slots=slots,
+        discipline=discipline,
         costs=costs,
         spans=writer.spans,
         outages_s=outages_s,

@@ -131,3 +131,14 @@ def test_one_more_client_never_takes_less(aggregator: str, cuts: list[int], cut:
     before, after = (priced.round(0, 2, priced.stacked_ranks(some)) for some in (cuts, [*cuts, cut]))
     assert after.adapter_download_bytes >= before.adapter_download_bytes
     assert after.adapter_upload_bytes == before.adapter_upload_bytes
+
+
+def test_blocks_that_miss_nothing_cost_nothing_to_merge() -> None:
+    # Cut after block 2, of which only the second misses 3 rows: 64 weights are written, 2 · 3 · 64 FLOPs are computed.
+    found = costs("flora").round(0, 2, (0, 3, 9))
+    alone = costs("flora").round(0, 2)
+    assert found.adapter_download_bytes - alone.adapter_download_bytes == 3 * ROW_BYTES
+    expected_s = memory_s(NUM_WEIGHTS * 4, CLIENT) + compute_s(
+        2 * 3 * NUM_WEIGHTS, num_tokens=3, device=CLIENT, dtype="float32"
+    )
+    assert found.client_merge_s == pytest.approx(expected_s, rel=1e-12)

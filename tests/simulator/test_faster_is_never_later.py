@@ -9,11 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devices.fleets import Throttle
+from simulator.connections import ServerLinks
 from simulator.cost import ProfiledCosts
 from simulator.pace import Pace, Variation
 from simulator.protocols.sfl_v1 import run_round
 from simulator.recorder import RunWriter
-from simulator.world import ServerLinks, World
+from simulator.world import World
 from tests.simulator.device_profiles import device
 from tests.simulator.small_rounds import plan
 from tests.workloads.small_models import CONFIGS

@@ -104,7 +104,7 @@ def test_a_round_that_nobody_finishes_has_no_aggregation_and_ends_with_the_last_
 def test_how_long_a_round_takes_a_client_alone_is_its_path_without_waiting():
     world, _ = small_world(HandCosts(label_bytes=1 * MB), latency_s=0.1)
     # 16.5, 1 MB of labels, four messages with a latency each
-    assert path_s(world, plan(0), client_round) == close(16.5 + 1 + 0.4)
+    assert path_s(world, 1, plan(0), client_round) == close(16.5 + 1 + 0.4)
     assert world.env.now == 0
 
 

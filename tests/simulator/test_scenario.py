@@ -109,7 +109,19 @@ def test_every_key_but_fleet_has_the_default_that_the_design_gives(tmp_path: Pat
             "validation": {"frac": 0.05, "max_samples": 8},
         },
         "fleet": {"clients": [{"device": "rpi5-8gb", "network": "lan-1gbe", "count": 1}]},
-        "server": {"device": "nvidia-a100-80gb-sxm", "network": "lan-10gbe", "slots": 1, "outages": []},
+        "server": {
+            "device": "nvidia-a100-80gb-sxm",
+            "network": "lan-10gbe",
+            "slots": 1,
+            "discipline": "fifo",
+            "outages": [],
+        },
+        "network": {
+            "duplex": {"clients": "full", "server": "full"},
+            "cells": [],
+            "variation": {"between_sessions_cv": 0.0, "within_session_cv": 0.0, "interval_s": 10.0},
+        },
+        "moves": {"weights": "resident", "moments": "shipped"},
         "protocol": {"kind": "sfl-v1", "aggregator": "segment"},
         "policy": {
             "kind": "splitft",
@@ -290,6 +302,16 @@ def test_a_scenario_cannot_be_changed() -> None:
         (
             "seed: {date: 1}",
             "mine.yaml:2: seed.date: unknown key; allowed: fleet, data, training; did you mean 'data'?",
+        ),
+        (
+            "server: {discipline: lifo}",
+            "mine.yaml:2: server.discipline: expected 'fifo', 'priority' or 'processor-sharing', got 'lifo'",
+        ),
+        ("moves: {weights: sent}", "mine.yaml:2: moves.weights: expected 'resident' or 'shipped', got 'sent'"),
+        ("moves: {moments: resident}", "mine.yaml:2: moves.moments: expected 'uncharged' or 'shipped', got 'resident'"),
+        (
+            "network: {cell: []}",
+            "mine.yaml:2: network.cell: unknown key; allowed: duplex, cells, variation, trace; did",
         ),
         ("server: {slots: 0}", "mine.yaml:2: server.slots: expected a number of at least 1, got 0"),
         ("selection: all", "mine.yaml:2: selection: expected a mapping, got 'all'"),

@@ -45,6 +45,15 @@ def test_every_operation_ends_when_brute_force_says(kind: str, seed: int) -> Non
         assert ends[actor] == pytest.approx(times, rel=RELATIVE, abs=1e-300), actor
 
 
+@pytest.mark.parametrize("kind", ["star", "half-duplex", "cells", "profile", "cancel", "mixed"])
+def test_hundreds_of_random_flows_end_when_brute_force_says(kind: str) -> None:
+    one = scenario(kind, seed=1_000, num_clients=60 if kind == "mixed" else 90)
+    assert sum(op[0] == "send" for actor in one["actors"] for op in actor["ops"]) > 200
+    ends = replay(one)
+    for actor, times in BruteForce(one).ends.items():
+        assert ends[actor] == pytest.approx(times, rel=RELATIVE, abs=1e-300), actor
+
+
 # ---- what the schema leaves to its edges
 
 
