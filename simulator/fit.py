@@ -101,7 +101,7 @@ def _server_problems(
     """
     num_at_once = largest_cohort(scenario.selection, num_clients)
     shallowest = np.maximum(1, np.sort(cuts)[:num_at_once]).tolist()
-    needs_bytes = memory.server(shallowest, slots=scenario.server.num_served(num_at_once)).total_bytes
+    needs_bytes = memory.server(shallowest, steps_at_once=scenario.server.steps_at_once(num_at_once)).total_bytes
     if needs_bytes <= server.memory_usable_bytes:
         return []
     message = (

@@ -71,9 +71,9 @@ def predict(setting: Setting) -> Prediction:
     first = [int(np.argmax(setting.fleet.device_index == number)) for number in range(len(setting.fleet.device_table))]
     batch_size = setting.scenario.workload.batch_size
     num_at_once = largest_cohort(setting.scenario.selection, len(setting.fleet))
-    slots = setting.scenario.server.num_served(num_at_once)
+    steps_at_once = setting.scenario.server.steps_at_once(num_at_once)
     cuts = []
-    for row in setting.memory.table(num_clients=num_at_once, slots=slots):
+    for row in setting.memory.table(num_clients=num_at_once, steps_at_once=steps_at_once):
         step = setting.costs.step(0, row.cut, batch_size, length_tokens)
         stacked = setting.costs.stacked_ranks([row.cut] * num_at_once)
         cuts.append(

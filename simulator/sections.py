@@ -4,6 +4,7 @@ Each class is at once the strict boundary of a file and the frozen value that th
 of a section is one class more in its union; a further value of a key is one literal more.
 """
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
@@ -122,9 +123,9 @@ class ServerSection:
     discipline: Discipline = "fifo"
     outages: tuple[Outage, ...] = ()
 
-    def num_served(self, num_clients: int) -> int:
-        """Return how many steps of so many clients are in the server's memory at a time."""
-        return num_clients if self.discipline == "processor-sharing" else self.slots
+    def steps_at_once(self, num_clients: int) -> int:
+        """Return how many steps of so many clients are in the memory of one of its accelerators at a time."""
+        return math.ceil(num_clients / self.slots) if self.discipline == "processor-sharing" else 1
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
