@@ -11,6 +11,7 @@ from typing import Any
 from devices.fleets import FleetMixture
 from simulator.scenario import fingerprint_payload, to_mapping
 from simulator.setting import Setting
+from workloads.counts import adapter_parameters, client_part, server_part
 
 LIBRARIES = ("splitft", "simpy", "numpy", "pandas", "pyarrow", "tokenizers", "torch", "transformers", "peft")
 
@@ -30,6 +31,7 @@ def describe(setting: Setting, numerics: str | None) -> dict[str, Any]:
         "hardware": hardware,
         "content": content,
         "fingerprint": fingerprint(setting, hardware, content),
+        "trained_parameters": [_trained(setting, cut) for cut in range(1, setting.shape.num_blocks)],
         "numerics": numerics,
         "versions": {"python": sys.version.split()[0], **{library: version(library) for library in LIBRARIES}},
     }
@@ -39,6 +41,16 @@ def fingerprint(setting: Setting, hardware: Mapping[str, Any], content: Mapping[
     """Return the sha256 of all that decides a run's result, in hex: two runs that share it are the same run."""
     behind = json.dumps([hardware, content], sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(f"{fingerprint_payload(setting.scenario)}\n{behind}".encode()).hexdigest()
+
+
+def _trained(setting: Setting, cut: int) -> dict[str, int]:
+    """Return how many parameters are trained on either side of a cut."""
+    shape, lora = setting.shape, setting.lora
+    return {
+        "cut": cut,
+        "client": adapter_parameters(client_part(shape, lora, cut)),
+        "server": adapter_parameters(server_part(shape, lora, cut)),
+    }
 
 
 def _hardware(setting: Setting) -> dict[str, Any]:

@@ -7,17 +7,19 @@ lost is computed again from the tasks that led to it.
 """
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 from simulator.background import Background
+from simulator.claiming import Claims, share
 from simulator.training import Worker
 from workloads.results import Record, SavedState, seal
 from workloads.tasks import AggregateTask, EvalResult, EvalTask, InitialTask, Task, TrainResult, TrainTask
 
 T = TypeVar("T", TrainResult, EvalResult)
+K = TypeVar("K", TrainTask, EvalTask)
 
 Unit = tuple[Task, ...]
 """Tasks that are computed together or not at all: one, or a group of clients (`workloads.grouping`)."""
@@ -65,6 +67,8 @@ class RememberingTrainer:
         memories: in the order in which they are asked; results are written into the last one first.
         make_worker: called at most once, when something has to be computed.
         write_adapter: writes a state's adapter into a folder.
+        claims: shared with other runs at work, so that none computes what another one is at; None where nobody else is
+            to be asked. Their results have to come in by one of the memories.
     """
 
     def __init__(
@@ -72,8 +76,9 @@ class RememberingTrainer:
         memories: Sequence[Memory],
         make_worker: Callable[[], Worker],
         write_adapter: Callable[[SavedState, Path], None],
+        claims: Claims | None = None,
     ) -> None:
-        self.counts = WorkCounts()
+        self.counts, self._claims = WorkCounts(), claims
         self._memories, self._make_worker, self._write_adapter = memories, make_worker, write_adapter
         self._worker: Worker | None = None
         self._held: dict[str, None] = {}  # keys of the states that the worker has
@@ -96,21 +101,34 @@ class RememberingTrainer:
         units: dict[str, dict[str, TrainTask]] = {}
         for task in tasks:
             units.setdefault(_name(task), {})[task.key] = task
+        computed = dict[str, TrainResult]()
+        self._once(
+            {name: tuple(unit.values()) for name, unit in units.items() if name in missing},
+            TrainResult,
+            known,
+            lambda todo: computed.update(self._train(todo, spent)),
+        )
         for key, task in ((task.key, task) for task in tasks if task.key in self._recalled):
             self._recalled[key] = tuple(units[_name(task)].values()), self._recalled[key][1]
-        known |= self._train([task for name, unit in units.items() if name in missing for task in unit.values()], spent)
-        self.counts.num_steps_remembered += sum(len(task.batches) for task in tasks if _name(task) not in missing)
+        self.counts.num_steps_remembered += sum(len(task.batches) for task in tasks if task.key not in computed)
+        known |= computed
         return [known[task.key] for task in tasks]
 
     def evaluate(self, tasks: Sequence[EvalTask]) -> list[EvalResult]:
         """Return what each measurement gave; those that nobody has made are made."""
         known = self._recall_results(tasks, EvalResult)
-        missing = {task.key: task for task in tasks if task.key not in known}
-        for task in missing.values():
-            [known[task.key]] = self._ready_for([task]).evaluate([task])
-            self._keep(task, known[task.key], None)
-        self.counts.num_evals_computed += len(missing)
-        self.counts.num_evals_remembered += sum(task.key not in missing for task in tasks)
+        missing = {task.key: (task,) for task in tasks if task.key not in known}
+        computed = dict[str, EvalResult]()
+
+        def measure(todo: Sequence[EvalTask]) -> None:
+            for task in todo:
+                [computed[task.key]] = self._ready_for([task]).evaluate([task])
+                self._keep(task, computed[task.key], None)
+
+        self._once(missing, EvalResult, known, measure)
+        known |= computed
+        self.counts.num_evals_computed += len(computed)
+        self.counts.num_evals_remembered += sum(task.key not in computed for task in tasks)
         return [known[task.key] for task in tasks]
 
     def release(self, live: Iterable[str]) -> None:
@@ -142,8 +160,35 @@ class RememberingTrainer:
 
     def _make(self, task: InitialTask | AggregateTask) -> str:
         if self._recall(task) is None:
-            self._compute((task,))
+            if self._claims is None:
+                self._compute((task,))
+            else:
+                share(
+                    self._claims,
+                    {task.key: (task,)},
+                    is_done=lambda unit: self._recall(unit[0]) is not None,
+                    compute=self._compute,
+                    later=self._background.do,
+                )
         return task.key
+
+    def _once(
+        self,
+        units: Mapping[str, tuple[K, ...]],
+        kind: type[T],
+        known: dict[str, T],
+        compute: Callable[[Sequence[K]], None],
+    ) -> None:
+        """Compute units, but those that another run is computing; add what that one has to say to `known`."""
+        if self._claims is None:
+            compute([task for unit in units.values() for task in unit])
+            return
+
+        def is_done(unit: tuple[K, ...]) -> bool:
+            known.update(found := self._recall_results(unit, kind))
+            return len(found) == len(unit)
+
+        share(self._claims, units, is_done=is_done, compute=compute, later=self._background.do)
 
     def _recall(self, task: Task) -> Record | None:
         for memory in self._memories:

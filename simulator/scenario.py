@@ -160,16 +160,34 @@ class Scenario(ScenarioFile):
             InputError: There is no such scenario, or something in it or in the overrides cannot be used; every
                 problem is named.
         """
-        path, folder = _find(source)
+        path, folder = find(source)
+        scenario = cls.of(read_document(path), overrides, folder=folder, name=str(source))
+        return dataclasses.replace(scenario, file=None if folder is None else folder / path.name)
+
+    @classmethod
+    def of(
+        cls, document: Document, overrides: Sequence[str] = (), *, folder: Path | None, name: str | None = None
+    ) -> Self:
+        """Return the scenario of a file that has been read already, with overrides.
+
+        Args:
+            document: The file's content.
+            overrides: As in `load`.
+            folder: Where the user's own catalogue and data are; None for a shipped scenario.
+            name: What the user called it; None takes the document's file.
+
+        Raises:
+            InputError: As `load`.
+        """
         changes = parse_overrides(overrides)
-        changed, notes = apply_overrides(read_document(path), changes)
-        place = Source(document=changed, overrides=changes, name=str(source), is_shipped=folder is None)
+        changed, notes = apply_overrides(document, changes)
+        called = document.file if name is None else name
+        place = Source(document=changed, overrides=changes, name=called, is_shipped=folder is None)
         try:
             scenario = cls._checked(changed, folder=folder, notes=notes)
         except InputError as error:
             raise place.blame(error) from None
-        file = None if folder is None else folder / path.name
-        return dataclasses.replace(scenario, file=file, overrides=tuple(overrides), source=place)
+        return dataclasses.replace(scenario, overrides=tuple(overrides), source=place)
 
     def placing_problems(self) -> AbstractContextManager[None]:
         """Return a context in which problems that know only their key get file and line, or the override to blame."""
@@ -250,8 +268,12 @@ def fingerprint_payload(scenario: Scenario) -> str:
     return json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def _find(source: str | Path) -> tuple[Path, Path | None]:
-    """Return the file of a scenario, and the folder in which a user's own files lie."""
+def find(source: str | Path) -> tuple[Path, Path | None]:
+    """Return the file of a scenario, and the folder in which a user's own files lie; None for a shipped one.
+
+    Raises:
+        InputError: There is no such scenario.
+    """
     if isinstance(source, str) and source in shipped():
         return FOLDER / f"{source}.yaml", None
     if not str(source):

@@ -17,17 +17,36 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from devices.problems import InputError
     from simulator.scenario import Scenario
+    from simulator.study import load_study, quick_study
     from splitft.api import Run, load_run, resume, run
+    from splitft.studies import SweptStudy, load_swept, sweep
 
-__all__ = ["InputError", "Run", "Scenario", "load_run", "resume", "run"]
+__all__ = [
+    "InputError",
+    "Run",
+    "Scenario",
+    "SweptStudy",
+    "load_run",
+    "load_study",
+    "load_swept",
+    "quick_study",
+    "resume",
+    "run",
+    "sweep",
+]
 
 _HOMES = {
     "InputError": "devices.problems",
     "Run": "splitft.api",
     "Scenario": "simulator.scenario",
+    "SweptStudy": "splitft.studies",
     "load_run": "splitft.api",
+    "load_study": "simulator.study",
+    "load_swept": "splitft.studies",
+    "quick_study": "simulator.study",
     "resume": "splitft.api",
     "run": "splitft.api",
+    "sweep": "splitft.studies",
 }
 
 

@@ -126,8 +126,9 @@ def run_setting(
     *,
     catalogue: Sequence[Path] = (),
     watch: Watch = NOBODY,
+    plots: bool = True,
 ) -> Run:
-    """Run what `simulator.setting.resolve` has made of a scenario; else as `run`.
+    """Run what `simulator.setting.resolve` has made of a scenario, with pictures or without; else as `run`.
 
     Raises:
         FolderExistsError: the folder is there, even if it was made a moment ago; nothing has been done.
@@ -136,7 +137,7 @@ def run_setting(
     origin = Origin.of(setting.scenario, catalogue)
     with setting.scenario.placing_problems():
         numerics = numerics_of(setting)
-    return _execute(setting, folder, origin, numerics, watch)
+    return _execute(setting, folder, origin, numerics, watch, plots=plots)
 
 
 def resume(folder: str | Path, *, on_progress: OnProgress | None = None, on_tokens: OnTokens | None = None) -> Run:
@@ -154,7 +155,7 @@ def resume(folder: str | Path, *, on_progress: OnProgress | None = None, on_toke
         InputError: this is no run folder, another process is at work on it, or scenario, hardware, data, machine or
             software are not what they were when it began.
     """
-    with _told_to_users():
+    with told_to_users():
         if read_meta(Path(folder))["status"] == "finished":
             return load_run(folder)
     with open_interrupted(Path(folder)) as interrupted:
@@ -177,18 +178,18 @@ class InterruptedRun:
 
     def resolve(self, on_tokens: OnTokens | None = None) -> Setting:
         """Return what the run works with, found as when it began; see `simulator.setting.resolve`."""
-        with _working_in(self._origin.working_folder):
+        with working_in(self._origin.working_folder):
             return resolve(self.scenario, catalogue=self._origin.catalogue, on_tokens=on_tokens)
 
-    def go_on(self, setting: Setting, watch: Watch = NOBODY) -> Run:
-        """Run to the end.
+    def go_on(self, setting: Setting, watch: Watch = NOBODY, *, plots: bool = True) -> Run:
+        """Run to the end, and draw pictures or not.
 
         Raises:
             InputError: something is not what it was when the run began.
         """
         numerics = numerics_of(setting)
         refuse_changes(self.folder, read_meta(self.folder), describe(setting, numerics))
-        return _execute(setting, self.folder, self._origin, numerics, watch, lock=self._lock)
+        return _execute(setting, self.folder, self._origin, numerics, watch, plots=plots, lock=self._lock)
 
 
 @contextmanager
@@ -198,11 +199,11 @@ def open_interrupted(folder: Path) -> Iterator[InterruptedRun]:
     Raises:
         InputError: this is no such folder, another process is at work on it, or the scenario's file has changed.
     """
-    with _told_to_users():
+    with told_to_users():
         read_meta(folder)  # before anything is written into a folder that may be something else
         lock = RunLock(folder)
     try:
-        with _told_to_users():
+        with told_to_users():
             meta = read_meta(folder)
         if meta["status"] == "finished":
             raise InputError(Problem(f"{folder}: another process has just finished this run"))
@@ -219,7 +220,7 @@ def load_run(folder: str | Path) -> Run:
     Raises:
         InputError: this is not the folder of a finished run.
     """
-    with _told_to_users():
+    with told_to_users():
         return Run(read_run(Path(folder)))
 
 
@@ -241,6 +242,7 @@ def _execute(
     numerics: str | None,
     watch: Watch,
     *,
+    plots: bool,
     lock: RunLock | None = None,
 ) -> Run:
     started_s = time.monotonic()
@@ -253,7 +255,7 @@ def _execute(
             if folder is not None:
                 learning.export(folder / "adapter")
         records = writer.records()
-        if folder is not None:
+        if folder is not None and plots:
             _save_plots(records, folder)
         host |= {"wall_s": time.monotonic() - started_s, **dataclasses.asdict(counts)}
         return Run(writer.finish(summary=summarise(records).to_json(), ended_early=ended_early, host=host))
@@ -278,7 +280,7 @@ def _ignore(_news: object) -> None:
 
 
 @contextmanager
-def _told_to_users() -> Iterator[None]:
+def told_to_users() -> Iterator[None]:
     """Turn what is wrong with a run folder into a user's problem."""
     try:
         yield
@@ -287,7 +289,7 @@ def _told_to_users() -> Iterator[None]:
 
 
 @contextmanager
-def _working_in(folder: Path) -> Iterator[None]:
+def working_in(folder: Path) -> Iterator[None]:
     """Work in another folder, where it still is."""
     before = Path.cwd()
     if folder.is_dir():

@@ -89,6 +89,49 @@ def resume_command(
     resume_run(run, as_json=json_, quiet=quiet)
 
 
+@app.command("sweep")
+def sweep_command(  # noqa: PLR0917 - options
+    study: Annotated[
+        str | None, typer.Argument(help="A shipped study, a YAML file, or the folder of a study to go on with.")
+    ] = None,
+    base: Annotated[str | None, typer.Option("--base", help="Instead of a study: the scenario to vary.")] = None,
+    vary: Annotated[
+        list[str] | None, typer.Option("--vary", metavar="KEY=A,B", help="With --base: a key and its values.")
+    ] = None,
+    set_: SetOption = None,
+    seeds: Annotated[int | None, typer.Option("--seeds", help="With --base: repeat each case so often.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="The study folder; default studies/<name>-NNN.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Cases at the same time; default: cores.")] = None,
+    engine: Annotated[str, typer.Option("--engine", help="local or ray.")] = "local",
+    catalogue: CatalogueOption = None,
+    plots: Annotated[bool, typer.Option("--plots", help="Draw the pictures of each run.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run cases again that failed.")] = False,
+    json_: SummaryOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Run a scenario many times with something varied; equal training is done once."""
+    from splitft.study_commands import sweep_study
+
+    code = sweep_study(
+        study,
+        base=base,
+        vary=vary or [],
+        overrides=set_ or [],
+        seeds=seeds,
+        out=out,
+        catalogue=catalogue or [],
+        jobs=jobs,
+        engine=engine,
+        plots=plots,
+        retry_failed=retry_failed,
+        as_json=json_,
+        quiet=quiet,
+    )
+    raise typer.Exit(code)
+
+
 @app.command("check")
 def check_command(
     scenario: ScenarioArgument = "quickstart",

@@ -87,9 +87,11 @@ def learning_of(
         alpha=recipe.alpha,
         dropout=recipe.dropout,
     )
-    memories = _memories(setting, folder)
+    memories: list[Memory] = [] if folder is None else [RunResults(folder / RESULTS)]
+    store = user_store() if setting.scenario.execution.memo else None
+    memories += [] if store is None else [store]
     worker = partial(make_worker, setting, recipe, watch)
-    trainer = RememberingTrainer(memories, worker, partial(write_adapter, settings))
+    trainer = RememberingTrainer(memories, worker, partial(write_adapter, settings), store)
     try:
         yield task_learning(setting, recipe, trainer), trainer.counts
     finally:
@@ -145,12 +147,3 @@ def _own_rule(setting: Setting) -> "Rule | None":
         return None
     function = own.load()
     return lambda base, updates: own.guarded(lambda: checked(base, function(base, updates)))
-
-
-def _memories(setting: Setting, folder: Path | None) -> list[Memory]:
-    memories: list[Memory] = []
-    if folder is not None:
-        memories.append(RunResults(folder / RESULTS))
-    if setting.scenario.execution.memo:
-        memories.append(user_store())
-    return memories

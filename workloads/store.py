@@ -3,6 +3,7 @@
     records/ab/<key>.json        what a task reported, by the task's key
     states/<digest>.safetensors  what it made, by the sha256 of the file's content
     live/                        which states running processes need (`workloads.leases`)
+    claims/                      which tasks they are computing (`workloads.claims`)
 
 Any number of processes may read and write at once: files appear whole, are never changed, and say by a checksum whether
 they are still what was written. A store that cannot be written costs time, never a result.
@@ -18,6 +19,7 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock, Timeout
 
+from workloads.claims import UNSHARED, Claim, claim
 from workloads.files import TEMPORARY, StateFolder, remove_abandoned, write_whole
 from workloads.leases import Lease, needed_states
 from workloads.results import DamagedError, Record, SavedState
@@ -98,6 +100,18 @@ class ResultStore:
     def load(self, record: Record) -> SavedState | None:
         """Return the state that a task made; None where it is not here any more, or damaged."""
         return None if record.state is None else self._states.load(record.state)
+
+    def claim(self, name: str, *, wait: bool) -> Claim | None:
+        """Return the right to compute a task, or a group of tasks; None where another process has it.
+
+        Args:
+            name: the task's key, or the group's.
+            wait: until the other process has given it up.
+        """
+        if self._is_writable:
+            with self._giving_up_on_errors():
+                return claim(self._home / "claims", name, wait=wait)
+        return UNSHARED
 
     def note(self, record: Record, twin: Path | None = None) -> Path | None:  # noqa: ARG002 -- an old result stays where it is
         """Mark a recalled result as used, and need its state; return where that would be."""

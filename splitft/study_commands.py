@@ -1,0 +1,128 @@
+"""What the commands on studies do."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import typer
+
+from devices.problems import InputError, Problem, did_you_mean
+from simulator.overrides import parse_overrides
+from simulator.study import Study, load_study, parse_vary, quick_study
+from simulator.study_records import is_study
+from splitft.run_folders import next_folder
+from splitft.show import console
+from splitft.studies import EngineName, Settings, SweptStudy, begin_sweep, resume_sweep
+from splitft.study_closing import study_table
+from splitft.study_progress import StudyProgress
+
+STUDIES = Path("studies")
+
+
+def sweep_study(
+    source: str | None,
+    *,
+    base: str | None,
+    vary: Sequence[str],
+    overrides: Sequence[str],
+    seeds: int | None,
+    out: Path | None,
+    catalogue: Sequence[Path],
+    jobs: int | None,
+    engine: str,
+    plots: bool,
+    retry_failed: bool,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Run a study, or go on with one whose folder is named; print how it ended, and return the exit code."""
+    going_on = source is not None and is_study(Path(source))
+    with StudyProgress(shown=not (quiet or as_json)) as progress:
+        settings = Settings(
+            jobs=jobs,
+            engine=engine_named(engine),
+            plots=plots,
+            retry_failed=retry_failed,
+            on_start=progress.on_start,
+            on_news=progress.on_news,
+        )
+        if going_on:
+            _refuse_changes(base, vary, overrides, seeds, out, catalogue)
+            folder = Path(str(source))
+            swept = _told(folder, lambda: resume_sweep(folder, settings))
+        else:
+            study = _asked(source, base, vary, overrides, seeds)
+            folder = out or next_folder(study.name, STUDIES)
+            swept = _told(folder, lambda: begin_sweep(study, folder, catalogue, settings))
+    return close(swept, folder, as_json=as_json, quiet=quiet)
+
+
+def close(swept: SweptStudy, folder: Path, *, as_json: bool, quiet: bool) -> int:
+    """Print how a sweep ended; return 1 where a case failed, else 0."""
+    failures = swept.failures
+    if as_json:
+        rows = json.loads(swept.frame().to_json(orient="records"))
+        typer.echo(json.dumps({"folder": str(folder), "cases": rows, "failures": failures}, indent=2))
+    elif not quiet:
+        console().print(study_table(swept))
+        console().print(f"Study folder: {folder}    Tables and pictures: splitft table|plot {folder}", soft_wrap=True)
+    for case, error in failures.items():
+        typer.echo(f"error: case {case} failed: {error}", err=True)
+    if failures:
+        typer.echo(f"run them again with: splitft sweep {folder} --retry-failed", err=True)
+    return 1 if failures else 0
+
+
+def engine_named(name: str) -> EngineName:
+    """Return an engine's name, checked.
+
+    Raises:
+        InputError: there is no such engine.
+    """
+    known: tuple[EngineName, ...] = get_args(EngineName)
+    for engine in known:
+        if engine == name:
+            return engine
+    message = f"expected {' or '.join(known)}, got '{name}'{did_you_mean(name, known)}"
+    raise InputError(Problem(message, key="--engine", value=name))
+
+
+def _asked(
+    source: str | None, base: str | None, vary: Sequence[str], overrides: Sequence[str], seeds: int | None
+) -> Study:
+    """Return the study that the command line asks for."""
+    changes: dict[str, Any] = {".".join(override.path): override.value for override in parse_overrides(overrides)}
+    if source is None:
+        if base is None:
+            raise InputError(Problem("name a study, or a scenario with --base and what is varied with --vary"))
+        return quick_study(base, parse_vary(vary), seeds=1 if seeds is None else seeds, set=changes)
+    given = {"--base": base, "--vary": vary or None, "--seeds": seeds}
+    problems = [
+        Problem("a study's file says this already; change it there", key=option)
+        for option, value in given.items()
+        if value is not None
+    ]
+    if problems:
+        raise InputError(*problems)
+    return load_study(source, changes)
+
+
+def _refuse_changes(*given: object) -> None:
+    if any(given):
+        raise InputError(
+            Problem("a study that was begun goes on as it is: only --jobs, --engine, --plots and --retry-failed apply")
+        )
+
+
+def _told(folder: Path, sweep: Any) -> SweptStudy:
+    """Where a sweep stops early and has left a folder, say how to go on with it."""
+    try:
+        swept: SweptStudy = sweep()
+    except InputError:
+        raise
+    except BaseException:
+        if is_study(folder):
+            typer.echo(f"{folder} keeps what was done; go on with: splitft sweep {folder}", err=True)
+        raise
+    return swept

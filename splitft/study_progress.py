@@ -1,0 +1,75 @@
+"""A progress bar over all cases of a study, with the time that is left."""
+
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Self
+
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from simulator.engines.news import News
+from simulator.study import Case
+from splitft.show import console
+from splitft.studies import Preview
+
+
+class StudyProgress:
+    """Shows how far a sweep is, on standard error; nothing where `shown` is false. A round of any case is one step."""
+
+    def __init__(self, *, shown: bool) -> None:
+        self._bar = Progress(
+            SpinnerColumn(),
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[state]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console(to_stderr=True),
+            transient=True,
+            disable=not shown,
+        )
+        self._task = self._bar.add_task("checking cases", total=None, state="")
+        self._shown = shown
+        self._num_rounds: dict[str, int] = {}
+        self._done: dict[str, int] = {}
+        self._ended: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        """Start showing."""
+        self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Stop showing."""
+        self._bar.stop()
+
+    def on_start(self, cases: Sequence[Case], preview: Preview) -> None:
+        """Learn what is to come, and show what a user should know of it."""
+        self._num_rounds = {case.id: preview.num_rounds[case.id] for case in cases}
+        self._bar.reset(self._task, total=sum(self._num_rounds.values()))
+        if self._shown:
+            for note in preview.notes:
+                self._bar.console.print(f"note: {note}", soft_wrap=True)
+        self._show()
+
+    def on_news(self, news: News) -> None:
+        """Show what has happened to a case."""
+        if news.kind == "round":
+            self._done[news.case] = news.round
+        elif news.kind != "begun":
+            self._done[news.case] = self._num_rounds[news.case]
+            self._ended[news.case] = news.kind
+        if news.kind == "failed" and self._shown:
+            self._bar.console.print(f"case {news.case} failed: {news.error}", soft_wrap=True, markup=False)
+        self._show()
+
+    def _show(self) -> None:
+        num_failed = list(self._ended.values()).count("failed")
+        self._bar.update(
+            self._task,
+            description=f"case {min(len(self._ended) + 1, len(self._num_rounds))}/{len(self._num_rounds)}",
+            completed=sum(self._done.values()),
+            state=f"{num_failed} failed" if num_failed else "",
+        )
