@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from simulator.scenario import Scenario
     from simulator.study import load_study, quick_study
     from splitft.api import Run, load_run, resume, run
+    from splitft.replaying import replay
     from splitft.studies import SweptStudy, load_swept, sweep
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "load_study",
     "load_swept",
     "quick_study",
+    "replay",
     "resume",
     "run",
     "sweep",
@@ -44,6 +46,7 @@ _HOMES = {
     "load_study": "simulator.study",
     "load_swept": "splitft.studies",
     "quick_study": "simulator.study",
+    "replay": "splitft.replaying",
     "resume": "splitft.api",
     "run": "splitft.api",
     "sweep": "splitft.studies",

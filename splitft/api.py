@@ -19,7 +19,7 @@ from simulator.resume import Origin, recorded_origin, recorded_scenario, refuse_
 from simulator.run import Progress, simulate
 from simulator.scenario import Scenario
 from simulator.setting import OnTokens, Setting, resolve
-from splitft.work import NOBODY, Watch, learning_of, numerics_of
+from splitft.work import NOBODY, Learn, Watch, learning_of, numerics_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -137,7 +137,7 @@ def run_setting(
     origin = Origin.of(setting.scenario, catalogue)
     with setting.scenario.placing_problems():
         numerics = numerics_of(setting)
-    return _execute(setting, folder, origin, numerics, watch, plots=plots)
+    return execute(setting, folder, origin, numerics, watch, plots=plots)
 
 
 def resume(folder: str | Path, *, on_progress: OnProgress | None = None, on_tokens: OnTokens | None = None) -> Run:
@@ -189,7 +189,7 @@ class InterruptedRun:
         """
         numerics = numerics_of(setting)
         refuse_changes(self.folder, read_meta(self.folder), describe(setting, numerics))
-        return _execute(setting, self.folder, self._origin, numerics, watch, plots=plots, lock=self._lock)
+        return execute(setting, self.folder, self._origin, numerics, watch, plots=plots, lock=self._lock)
 
 
 @contextmanager
@@ -235,7 +235,7 @@ def refuse_existing(folder: Path | None) -> None:
         raise InputError(Problem(f"{folder} cannot be made: {parent} is not a folder that you may write to", OUT))
 
 
-def _execute(
+def execute(
     setting: Setting,
     folder: Path | None,
     origin: Origin,
@@ -244,13 +244,15 @@ def _execute(
     *,
     plots: bool,
     lock: RunLock | None = None,
+    learn: Learn = learning_of,
 ) -> Run:
+    """Run and record a setting; for what the arguments mean see `run_setting`, `RunWriter` and `learning_of`."""
     started_s = time.monotonic()
     host: dict[str, object] = {"origin": origin.to_json()}
     detail = setting.scenario.execution.spans
     head = {**describe(setting, numerics), "host": host}
     with _new_writer(folder, head, detail, lock) as writer, setting.scenario.placing_problems():
-        with learning_of(setting, numerics, folder, watch) as (learning, counts):
+        with learn(setting, numerics, folder, watch) as (learning, counts):
             ended_early = simulate(setting, learning, writer, watch.on_progress)
             if folder is not None:
                 learning.export(folder / "adapter")

@@ -132,6 +132,22 @@ def sweep_command(  # noqa: PLR0917 - options
     raise typer.Exit(code)
 
 
+@app.command("replay")
+def replay_command(
+    run: Annotated[str, typer.Argument(help="A finished run's folder, its name in runs/, or `last`.")],
+    set_: SetOption = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="The run folder; default runs/<name>-NNN.")
+    ] = None,
+    json_: SummaryOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Price a finished run on another fleet, network or server without training; refused where its plans change."""
+    from splitft.commands import replay_run
+
+    replay_run(run, set_ or [], out=out, as_json=json_, quiet=quiet)
+
+
 @app.command("check")
 def check_command(
     scenario: ScenarioArgument = "quickstart",

@@ -14,6 +14,7 @@ from splitft.api import FolderExistsError, Run, load_run, open_interrupted, refu
 from splitft.checking import check_json, check_tables
 from splitft.closing import closing_table
 from splitft.progress import RunProgress
+from splitft.replaying import replay_into, replay_setting
 from splitft.run_folders import find_run, is_finished, next_folder
 from splitft.show import console
 from splitft.work import Watch
@@ -60,6 +61,17 @@ def resume_run(name: str, *, as_json: bool, quiet: bool) -> None:
             _tell(setting, quiet or as_json)
             run = interrupted.go_on(setting, _watch(progress, setting))
     _close(run, setting, folder, as_json=as_json, quiet=quiet)
+
+
+def replay_run(name: str, overrides: Sequence[str], *, out: Path | None, as_json: bool, quiet: bool) -> None:
+    """Price a finished run with something changed and print how it comes out."""
+    run = find_run(name)
+    setting, origin = replay_setting(run, overrides)
+    folder = next_folder(setting.scenario.name) if out is None else out
+    with RunProgress(setting.scenario, shown=not (quiet or as_json)) as progress:
+        _tell(setting, quiet or as_json)
+        replayed = replay_into(folder, run, setting, origin, watch=_watch(progress, setting))
+    _close(replayed, setting, folder, as_json=as_json, quiet=quiet)
 
 
 def check_scenario(source: str, overrides: Sequence[str], *, catalogue: Sequence[Path], as_json: bool) -> None:

@@ -1,7 +1,7 @@
 """Who does the learning of a run: nobody, or a trainer that remembers and computes what is new."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from simulator.setting import Setting
 from simulator.training import Worker
 from workloads.export import AdapterSettings, write_adapter
 from workloads.numerics import numerics_id
+from workloads.results import SavedState
 from workloads.run_results import RunResults
 from workloads.store import ResultStore, default_folder, default_max_bytes
 from workloads.tasks import Recipe
@@ -59,6 +60,10 @@ class Watch:
 NOBODY = Watch()
 
 
+Learn = Callable[[Setting, str | None, Path | None, Watch], AbstractContextManager[tuple[Learning, WorkCounts]]]
+"""Lets somebody learn; see `learning_of`, which is one."""
+
+
 @contextmanager
 def learning_of(
     setting: Setting, numerics: str | None, folder: Path | None, watch: Watch
@@ -77,7 +82,20 @@ def learning_of(
     if numerics is None:
         yield CostOnly(), WorkCounts()
         return
+    memories: list[Memory] = [] if folder is None else [RunResults(folder / RESULTS)]
+    store = user_store() if setting.scenario.execution.memo else None
+    memories += [] if store is None else [store]
     recipe = recipe_of(setting, numerics)
+    worker = partial(make_worker, setting, recipe, watch)
+    trainer = RememberingTrainer(memories, worker, adapter_writer(setting, recipe), store)
+    try:
+        yield task_learning(setting, recipe, trainer), trainer.counts
+    finally:
+        trainer.close()
+
+
+def adapter_writer(setting: Setting, recipe: Recipe) -> Callable[[SavedState, Path], None]:
+    """Return what writes a state's adapter into a folder."""
     settings = AdapterSettings(
         base_model=setting.files.name,
         revision=setting.files.revision,
@@ -87,15 +105,7 @@ def learning_of(
         alpha=recipe.alpha,
         dropout=recipe.dropout,
     )
-    memories: list[Memory] = [] if folder is None else [RunResults(folder / RESULTS)]
-    store = user_store() if setting.scenario.execution.memo else None
-    memories += [] if store is None else [store]
-    worker = partial(make_worker, setting, recipe, watch)
-    trainer = RememberingTrainer(memories, worker, partial(write_adapter, settings), store)
-    try:
-        yield task_learning(setting, recipe, trainer), trainer.counts
-    finally:
-        trainer.close()
+    return partial(write_adapter, settings)
 
 
 def user_store() -> ResultStore:
