@@ -49,7 +49,8 @@ def _trained_parameters(*sides: str) -> Metric:
     """Return the mean over clients and rounds of how many parameters are trained for a client."""
 
     def mean(run: RunRecords) -> float:
-        by_cut = {int(row["cut"]): sum(row[side] for side in sides) for row in run.meta["trained_parameters"]}
+        rows = run.meta.get("trained_parameters", [])  # runs of before 0.2 do not say
+        by_cut = {int(row["cut"]): sum(row[side] for side in sides) for row in rows}
         return float(run.clients["cut"].map(by_cut).mean())
 
     return mean

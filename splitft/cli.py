@@ -14,6 +14,7 @@ import typer
 from devices.problems import FULL_DISK, InputError, Problem
 from splitft.caching import cache_app
 from splitft.listing import devices_app, fleets_app, models_app, networks_app, scenarios_app
+from splitft.study_cli import compare_command, plot_command, studies_app, sweep_command, table_command
 
 app = typer.Typer(
     name="splitft",
@@ -29,6 +30,11 @@ app.add_typer(networks_app, name="networks")
 app.add_typer(fleets_app, name="fleets")
 app.add_typer(models_app, name="models")
 app.add_typer(cache_app, name="cache")
+app.add_typer(studies_app, name="studies")
+app.command("sweep")(sweep_command)
+app.command("compare")(compare_command)
+app.command("table")(table_command)
+app.command("plot")(plot_command)
 
 ScenarioArgument = Annotated[str, typer.Argument(help="A shipped scenario (`splitft scenarios list`) or a YAML file.")]
 SetOption = Annotated[
@@ -87,49 +93,6 @@ def resume_command(
     from splitft.commands import resume_run
 
     resume_run(run, as_json=json_, quiet=quiet)
-
-
-@app.command("sweep")
-def sweep_command(  # noqa: PLR0917 - options
-    study: Annotated[
-        str | None, typer.Argument(help="A shipped study, a YAML file, or the folder of a study to go on with.")
-    ] = None,
-    base: Annotated[str | None, typer.Option("--base", help="Instead of a study: the scenario to vary.")] = None,
-    vary: Annotated[
-        list[str] | None, typer.Option("--vary", metavar="KEY=A,B", help="With --base: a key and its values.")
-    ] = None,
-    set_: SetOption = None,
-    seeds: Annotated[int | None, typer.Option("--seeds", help="With --base: repeat each case so often.")] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="The study folder; default studies/<name>-NNN.")
-    ] = None,
-    jobs: Annotated[int | None, typer.Option("--jobs", min=1, help="Cases at the same time; default: cores.")] = None,
-    engine: Annotated[str, typer.Option("--engine", help="local or ray.")] = "local",
-    catalogue: CatalogueOption = None,
-    plots: Annotated[bool, typer.Option("--plots", help="Draw the pictures of each run.")] = False,
-    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run cases again that failed.")] = False,
-    json_: SummaryOption = False,
-    quiet: QuietOption = False,
-) -> None:
-    """Run a scenario many times with something varied; equal training is done once."""
-    from splitft.study_commands import sweep_study
-
-    code = sweep_study(
-        study,
-        base=base,
-        vary=vary or [],
-        overrides=set_ or [],
-        seeds=seeds,
-        out=out,
-        catalogue=catalogue or [],
-        jobs=jobs,
-        engine=engine,
-        plots=plots,
-        retry_failed=retry_failed,
-        as_json=json_,
-        quiet=quiet,
-    )
-    raise typer.Exit(code)
 
 
 @app.command("replay")

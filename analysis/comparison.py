@@ -1,0 +1,129 @@
+"""Runs beside each other: in what their scenarios differ, and then in what they came out differently."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from analysis.statistics import Difference, paired_difference
+from analysis.study_frame import outcome, plain, scenario_value
+from simulator.records import RunRecords
+
+# What makes no other setting: names, how a machine did the work, and the seed, which makes another repetition.
+NO_SETTING = ("name", "label", "execution", "seed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """Runs that differ in their seeds alone, or in what they are not compared by.
+
+    Attributes:
+        label: what tells it from the other settings.
+        outcomes: every metric of each run, by what pairs it with a run of another setting.
+    """
+
+    label: str
+    outcomes: Mapping[str, Mapping[str, float]]
+
+    def mean(self, metric: str) -> float:
+        """Return the mean of a metric over its runs."""
+        values = [numbers[metric] for numbers in self.outcomes.values()]
+        return sum(values) / len(values)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Settings, the first of which is the baseline of the others.
+
+    Attributes:
+        settings: in the order of their first runs.
+        differing: keys of scenarios that differ, each with its value in every setting; ` | ` between several.
+    """
+
+    settings: tuple[Setting, ...]
+    differing: Mapping[str, tuple[str, ...]]
+
+    def difference(self, setting: Setting, metric: str) -> Difference | None:
+        """Return by how much a metric is larger in a setting than in the baseline; None without a pair of numbers."""
+        baseline = self.settings[0].outcomes
+        pairs = [key for key in setting.outcomes if key in baseline]
+        try:
+            return paired_difference(
+                [setting.outcomes[key][metric] for key in pairs], [baseline[key][metric] for key in pairs]
+            )
+        except ValueError:
+            return None
+
+
+def compare(runs: Sequence[RunRecords], by: str | None = None, target_perplexity: float | None = None) -> Comparison:
+    """Return what tells runs apart.
+
+    Args:
+        runs: finished ones, the baseline first.
+        by: key of the scenario whose values are compared, pairs being equal in all else; None to compare whole
+            scenarios, pairs having the same seed.
+        target_perplexity: adds when it was reached.
+
+    Raises:
+        ValueError: no scenario has the key `by`, or two runs of a setting are the same.
+    """
+    flat = [dict(flattened(run.meta["scenario"])) for run in runs]
+    if by is not None and all(scenario_value(run, by) is None for run in runs):
+        raise ValueError(f"no scenario of these runs has the key {by!r}")
+    keys = list(dict.fromkeys(key for scenario in flat for key in scenario))
+    differing = [key for key in keys if len({scenario.get(key) for scenario in flat}) > 1]
+    compared = [key for key in differing if _is_compared(key, by)]
+    grouped: dict[str, dict[str, int]] = {}
+    for place, (run, scenario) in enumerate(zip(runs, flat, strict=True)):
+        pair = _text(scenario, [key for key in differing if key not in compared and not key.startswith("name")])
+        label = _label(run, scenario, compared, by)
+        group = grouped.setdefault(label, {})
+        if pair in group:
+            other = runs[group[pair]]
+            raise ValueError(f"{run.folder} and {other.folder} are runs of the same scenario: leave one of them out")
+        group[pair] = place
+    values = {
+        key: tuple(
+            " | ".join(dict.fromkeys(str(flat[place].get(key, "-")) for place in group.values()))
+            for group in grouped.values()
+        )
+        for key in differing
+        if key.partition(".")[0] not in {"name", "label", "execution"}
+    }
+    settings = [
+        Setting(
+            label=label,
+            outcomes={pair: outcome(runs[place], target_perplexity) for pair, place in group.items()},
+        )
+        for label, group in grouped.items()
+    ]
+    return Comparison(settings=tuple(settings), differing=values)
+
+
+def flattened(section: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, str]]:
+    """Yield the dotted keys of a scenario and their values as text; a list is one value."""
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            yield from flattened(value, f"{before}{key}.")
+        else:
+            yield f"{before}{key}", value if isinstance(value, str) else json.dumps(plain(value))
+
+
+def _is_compared(key: str, by: str | None) -> bool:
+    """Return whether a key makes another setting, rather than another pair."""
+    if by is None:
+        return key.partition(".")[0] not in NO_SETTING
+    section, _, last = by.rpartition(".")
+    # Another kind of a section has other keys beside it.
+    family = section if last == "kind" or by in {"fleet.mixture", "fleet.clients"} else by
+    return key == family or key.startswith(f"{family}.")
+
+
+def _label(run: RunRecords, scenario: Mapping[str, str], compared: Sequence[str], by: str | None) -> str:
+    if by is not None:
+        return f"{by}={scenario_value(run, by)}"
+    return _text(scenario, compared) or str(run.meta["scenario"]["name"])
+
+
+def _text(scenario: Mapping[str, str], keys: Sequence[str]) -> str:
+    return ", ".join(f"{key}={scenario[key]}" for key in keys if key in scenario)

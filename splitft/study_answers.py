@@ -1,0 +1,192 @@
+"""What the commands do that ask runs and studies for answers: compare, table, plot, and the shipped studies."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import typer
+from rich.table import Table
+
+from analysis.comparison import Comparison, Setting, compare
+from analysis.statistics import Difference, main_effects, pareto_front
+from analysis.study_frame import METRICS, with_keys
+from analysis.study_tables import FORMATS, TEXT_FORMATS, save_table, summarised
+from devices.problems import InputError, Problem, did_you_mean
+from simulator.records import RunFolderError, RunRecords
+from simulator.study import FOLDER, load_study, shipped_studies
+from simulator.study_records import is_study
+from splitft.api import load_run
+from splitft.run_folders import find_run
+from splitft.show import console, table
+from splitft.studies import SweptStudy, load_swept, shown_metrics
+from splitft.study_closing import heading, shown
+
+COMPARED = ("simulated_s", "sent_bytes", "energy_j", "loss", "perplexity", "token_accuracy", "mean_cut")
+STUDIES = Path("studies")
+
+
+def compare_runs(names: Sequence[str], *, by: str | None, metrics: Sequence[str], target: float | None) -> None:
+    """Print in what runs differ, and what came of it."""
+    runs = [run for name in names for run in _runs(name)]
+    if len(runs) < 2:
+        raise InputError(Problem("name at least two finished runs, or a study"))
+    _check_metrics(metrics)
+    with _told():
+        found = compare(runs, by, target)
+    if len(found.settings) < 2:
+        raise InputError(Problem(f"all {len(runs)} runs are of one setting, but for their seeds: nothing to compare"))
+    console().print(_configurations(found))
+    chosen = [*(metrics or COMPARED), *(["followed_s"] if target is not None else [])]
+    for setting in found.settings[1:]:
+        console().print(_outcomes(found, setting, chosen))
+
+
+def print_table(
+    name: str,
+    *,
+    kind: str,
+    by: Sequence[str],
+    metrics: Sequence[str],
+    effects: str | None,
+    pareto: Sequence[str],
+    out: Path | None,
+) -> None:
+    """Write a table of a study to a file, or print it."""
+    if kind not in FORMATS:
+        raise InputError(
+            Problem(f"expected {', '.join(FORMATS)}, got '{kind}'{did_you_mean(kind, FORMATS)}", key="--format")
+        )
+    if kind == "parquet" and out is None:
+        raise InputError(Problem("parquet needs a file", key="--out"))
+    _check_metrics([*metrics, *pareto, *([effects] if effects is not None else [])])
+    swept = _study(name)
+    frame, chosen = swept.frame(), list(metrics or shown_metrics(swept.records))
+    with _told():
+        if effects is not None:
+            result = main_effects(frame, swept.records.factors, effects)
+        elif by:
+            result = summarised(with_keys(swept.records, frame, by), by, chosen)
+        elif pareto:
+            keys = ["case", "seed", *swept.records.factors]
+            result = frame[keys + list(pareto)].assign(pareto=pareto_front(frame, pareto))
+        else:
+            result = frame if kind in {"csv", "parquet"} else frame[["case", "seed", *swept.records.factors, *chosen]]
+    if out is not None:
+        save_table(result, kind, out)
+        typer.echo(f"Wrote {out}")
+    else:
+        typer.echo(TEXT_FORMATS[kind](result), nl=False)
+
+
+def draw(name: str, picture: str, *, x: str | None, y: str | None, by: Sequence[str], out: Path) -> None:
+    """Write a picture of a run or of a study to a file."""
+    if not is_study(_folder(name)):
+        if x is not None or y is not None or by:
+            raise InputError(Problem("pictures of one run have their axes: --x, --y and --by are for studies"))
+        with _told():
+            load_run(find_run(name)).plot(picture).savefig(out)
+        typer.echo(f"Wrote {out}")
+        return
+    from analysis.study_plots import curves, front, save_figure  # imports matplotlib
+
+    swept = _study(name)
+    with _told():
+        if picture == "curve":
+            figure = curves(swept.records, x=x or "time_s", y=y or "perplexity", by=by)
+        elif picture == "front":
+            figure = front(swept.records, x=x or "simulated_s", y=y or "perplexity", by=by)
+        else:
+            hint = did_you_mean(picture, ("curve", "front"))
+            raise InputError(Problem(f"a study has the pictures curve and front, not '{picture}'{hint}"))
+        save_figure(figure, out)
+    typer.echo(f"Wrote {out}")
+
+
+def list_studies() -> None:
+    """Print the shipped studies."""
+    rows = [(name, len(load_study(name).cases), load_study(name).label) for name in shipped_studies()]
+    console().print(table(["study", "cases", "what it asks"], rows))
+
+
+def show_study(name: str) -> None:
+    """Print the file of a shipped study, to start one's own from."""
+    if name not in shipped_studies():
+        known = shipped_studies()
+        raise InputError(Problem(f"no shipped study '{name}'; there are {', '.join(known)}{did_you_mean(name, known)}"))
+    typer.echo((FOLDER / f"{name}.yaml").read_text(encoding="utf-8"), nl=False)
+
+
+def _runs(name: str) -> list[RunRecords]:
+    folder = _folder(name)
+    if is_study(folder):
+        return [case.run for case in load_swept(folder).records.finished]
+    return [load_run(find_run(name)).records]
+
+
+def _study(name: str) -> SweptStudy:
+    folder = _folder(name)
+    if not is_study(folder):
+        raise InputError(Problem(f"{name}: no such study folder", value=name))
+    swept = load_swept(folder)
+    if not swept.records.finished:
+        raise InputError(Problem(f"{folder}: no case of this study is finished"))
+    return swept
+
+
+def _folder(name: str) -> Path:
+    """Return a folder, or that of this name in `studies/`."""
+    return next((folder for folder in (Path(name), STUDIES / name) if folder.is_dir()), Path(name))
+
+
+def _check_metrics(names: Sequence[str]) -> None:
+    for name in names:
+        if name not in METRICS:
+            known = ", ".join(METRICS)
+            raise InputError(Problem(f"no metric '{name}'; there are {known}{did_you_mean(name, METRICS)}"))
+
+
+def _configurations(found: Comparison) -> Table:
+    headings = ["key", *(setting.label for setting in found.settings)]
+    rows = [(key, *values) for key, values in found.differing.items()]
+    return table(headings, rows, title="In what they differ")
+
+
+def _outcomes(found: Comparison, setting: Setting, metrics: Sequence[str]) -> Table:
+    baseline = found.settings[0]
+    known = [(metric, found.difference(setting, metric)) for metric in metrics]
+    rows = [
+        (
+            heading(metric),
+            shown(metric, baseline.mean(metric)),
+            shown(metric, setting.mean(metric)),
+            _signed(metric, difference.mean),
+            _interval(metric, difference),
+            difference.num_pairs,
+        )
+        for metric, difference in known
+        if difference is not None
+    ]
+    headings = ["", baseline.label, setting.label, "difference", "95 % interval", "pairs"]
+    caption = "differences of pairs that are equal in all else; * the interval leaves out 0"
+    return table(headings, rows, title=f"{setting.label} against {baseline.label}", caption=caption)
+
+
+def _interval(metric: str, difference: Difference) -> str:
+    if difference.low is None or difference.high is None:
+        return "one pair: unknown"
+    mark = " *" if difference.is_significant else ""
+    low, high = _signed(metric, difference.low), _signed(metric, difference.high)
+    return f"{low} to {high} ({difference.method}){mark}"
+
+
+def _signed(metric: str, value: float) -> str:
+    return f"{'-' if value < 0 else '+'}{shown(metric, abs(value))}"
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """Turn what cannot be answered into a user's problem."""
+    try:
+        yield
+    except (ValueError, RunFolderError) as error:
+        raise InputError(Problem(str(error))) from None

@@ -1,0 +1,190 @@
+"""What a study answers, on runs whose numbers are chosen."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from analysis.comparison import compare
+from analysis.study_frame import study_frame, with_keys
+from analysis.study_plots import band, curves, front, save_figure
+from analysis.study_tables import save_table, summarised, to_csv, to_latex, to_markdown
+from simulator.records import RunFolderError
+from tests.analysis.made_study import made_run, made_study
+
+FIXED, ADAPTIVE = {"policy.kind": "fixed"}, {"policy.kind": "splitft"}
+# Adaptive rounds take half the time, and end 1, 2 and 3 lower in perplexity.
+CASES = [
+    *({"varied": FIXED, "seed": seed, "perplexities": [64.0, 40.0, 32.0 + seed], "round_s": 2.0} for seed in range(3)),
+    *({"varied": ADAPTIVE, "seed": seed, "perplexities": [64.0, 40.0, 31.0], "round_s": 1.0} for seed in range(3)),
+]
+
+
+@pytest.fixture
+def study(tmp_path):
+    return made_study(tmp_path / "study", CASES, target=31.5)
+
+
+def test_the_frame_says_how_each_case_came_out(study):
+    frame = study_frame(study)
+    first = frame.iloc[0]
+    assert (first["case"], first["seed"], first["policy.kind"]) == ("001", 0, "fixed")
+    assert (first["simulated_s"], first["up_bytes"], first["down_bytes"]) == (4.0, 200, 400)  # two rounds
+    assert first["perplexity"] == first["best_perplexity"] == pytest.approx(32.0)
+    assert math.isnan(first["energy_j"])  # unknown, not 0
+    assert first["mean_cut"] == 1.5  # 2, then 1
+    assert first["client_parameters"] == 15
+    assert first["trained_parameters"] == 60
+    assert (first["num_cut_changes"], first["counted_frac"]) == (1, 1.0)
+
+
+def test_the_frame_tells_a_target_that_was_missed_from_one_that_was_met(study):
+    frame = study_frame(study)
+    assert list(frame["target_reached"]) == [False] * 3 + [True] * 3
+    assert list(frame["followed_s"]) == [4.0] * 3 + [2.0] * 3
+    assert frame["target_s"].isna().sum() == 3
+    assert list(frame["target_bytes"][3:]) == [600.0] * 3
+
+
+def test_any_key_of_the_scenario_can_be_asked_for_and_others_are_refused(study):
+    frame = study_frame(study)
+    assert list(with_keys(study, frame, ["seed.training"])["seed.training"]) == [0, 1, 2] * 2
+    with pytest.raises(ValueError, match=r"has the key .polcy.; varied: policy\.kind"):
+        with_keys(study, frame, ["polcy"])
+
+
+def test_a_summary_has_means_intervals_and_when_half_had_reached_the_target(study):
+    table = summarised(study_frame(study), ["policy.kind"], ["perplexity"]).set_index("policy.kind")
+    fixed, adaptive = table.loc["fixed"], table.loc["splitft"]
+    assert (fixed["num_cases"], fixed["perplexity"]) == (3, pytest.approx(33.0))
+    assert fixed["perplexity_pm"] == pytest.approx(4.30265 / math.sqrt(3), rel=1e-5)  # standard deviation 1, t of 2
+    assert (fixed["num_reached"], adaptive["num_reached"]) == (0, 3)
+    assert math.isnan(fixed["target_median_s"])
+    assert adaptive["target_median_s"] == 2.0
+
+
+def test_a_column_that_there_is_not_names_those_there_are(study):
+    with pytest.raises(ValueError, match="no column 'perplexty'; metrics are simulated_s"):
+        summarised(study_frame(study), ["policy.kind"], ["perplexty"])
+
+
+TABLE = pd.DataFrame(
+    {"a_b": ["x|y", "50%"], "value": [1234.5678, math.nan], "value_pm": [0.0123, math.nan], "count": [3, 4]}
+)
+
+
+def test_markdown_has_four_digits_and_escapes_bars():
+    assert to_markdown(TABLE) == (
+        "| a_b | value | count |\n| --- | --- | --- |\n| x\\|y | 1,235 ± 0.012 | 3 |\n| 50% | - | 4 |\n"
+    )
+
+
+def test_latex_escapes_what_it_would_read():
+    text = to_latex(TABLE)
+    assert r"a\_b & value & count \\" in text
+    assert r"50\% & - & 4 \\" in text
+    assert r"1,235 $\pm$ 0.012" in text
+    assert r"\begin{tabular}{lrr}" in text
+
+
+def test_csv_and_parquet_keep_numbers_in_full(tmp_path, study):
+    frame = study_frame(study)
+    (tmp_path / "f.csv").write_text(to_csv(frame))
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "f.csv", dtype={"case": "str"}), frame, check_dtype=False)
+    save_table(frame, "parquet", tmp_path / "f.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "f.parquet"), frame)
+
+
+def test_the_band_of_curves_with_equal_x_is_their_mean_and_students_interval():
+    x = np.array([0.0, 1.0])
+    found = band([(x, np.array([4.0, 1.0])), (x, np.array([4.0, 2.0])), (x, np.array([4.0, 3.0]))])
+    assert list(found.mean) == [4.0, 2.0]
+    assert list(found.half) == pytest.approx([0.0, 4.30265 / math.sqrt(3)], rel=1e-5)
+
+
+def test_the_band_of_other_curves_is_where_all_are_known_and_straight_between_points():
+    found = band([(np.array([0.0, 10.0]), np.array([0.0, 10.0])), (np.array([2.0, 6.0]), np.array([4.0, 8.0]))])
+    assert (found.x[0], found.x[-1]) == (2.0, 6.0)
+    assert found.mean == pytest.approx((found.x + (found.x + 2)) / 2)  # y = x, and y = x + 2
+    with pytest.raises(ValueError, match="no stretch in common"):
+        band([(np.array([0.0, 1.0]), np.zeros(2)), (np.array([2.0, 3.0]), np.zeros(2))])
+
+
+def test_curves_have_a_line_and_a_band_for_each_setting(study, tmp_path):
+    figure = curves(study, x="time_s", y="perplexity", by=["policy.kind"])
+    [axes] = figure.axes
+    assert [line.get_label() for line in axes.lines] == ["fixed", "splitft"]
+    assert list(axes.lines[1].get_ydata()) == pytest.approx([64, 40, 31])
+    assert list(axes.lines[1].get_xdata()) == [0, 1, 2]
+    assert len(axes.collections) == 2
+    assert axes.get_xlabel() == "time (s)"
+    assert tuple(figure.get_size_inches()) == (3.35, 2.4)
+    for kind in ("pdf", "png", "svg"):
+        files = [tmp_path / f"{number}.{kind}" for number in range(2)]
+        for file in files:
+            save_figure(curves(study, x="round", y="loss", by=["policy.kind"]), file)
+        assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_front_joins_what_nothing_beats(study):
+    figure = front(study, x="simulated_s", y="perplexity", by=["policy.kind"])
+    [axes] = figure.axes
+    assert list(axes.lines[0].get_ydata()) == pytest.approx([31, 31, 31])  # the three adaptive ones
+    assert [len(dots.get_offsets()) for dots in axes.collections] == [3, 3]
+
+
+def test_pictures_of_what_is_not_there_are_refused(study, tmp_path):
+    with pytest.raises(ValueError, match="--x: expected time_s"):
+        curves(study, x="seconds", y="loss")
+    with pytest.raises(ValueError, match="no scenario of this study has the key 'polcy'"):
+        curves(study, x="time_s", y="loss", by=["polcy"])
+    with pytest.raises(ValueError, match="--y: expected simulated_s"):
+        front(study, x="simulated_s", y="los")
+    with pytest.raises(ValueError, match="not both known"):
+        front(study, x="simulated_s", y="energy_j")
+    with pytest.raises(ValueError, match="expected pdf, png, svg"):
+        save_figure(curves(study, x="time_s", y="loss"), tmp_path / "x.gif")
+
+
+def test_runs_are_compared_in_their_scenarios_and_then_by_pairs_of_seeds(study):
+    found = compare([case.run for case in study.finished])
+    assert [setting.label for setting in found.settings] == ["policy.kind=fixed", "policy.kind=splitft"]
+    assert found.differing["policy.kind"] == ("fixed", "splitft")
+    adaptive = found.settings[1]
+    time = found.difference(adaptive, "simulated_s")
+    assert (time.mean, time.low, time.high, time.num_pairs) == (-2.0, -2.0, -2.0, 3)
+    assert time.is_significant
+    # -1, -2, -3: mean -2 with 2.48 on either side
+    perplexity = found.difference(adaptive, "perplexity")
+    assert perplexity.mean == pytest.approx(-2.0)
+    assert perplexity.high == pytest.approx(-2.0 + 4.30265 / math.sqrt(3), rel=1e-4)
+    assert not perplexity.is_significant
+    assert found.difference(adaptive, "energy_j") is None
+
+
+def test_compared_by_one_key_pairs_are_equal_in_all_else(tmp_path):
+    rows = [
+        {"varied": {"policy.kind": kind, "server.slots": slots}, "seed": 0, "perplexities": [9.0, 8.0],
+         "round_s": 10.0 * slots + (kind == "splitft")}
+        for kind in ("fixed", "splitft") for slots in (1, 2, 4)
+    ]  # fmt: skip
+    runs = [case.run for case in made_study(tmp_path / "s", rows).finished]
+    found = compare(runs, "policy.kind")
+    difference = found.difference(found.settings[1], "simulated_s")
+    assert (difference.mean, difference.num_pairs, difference.is_significant) == (1.0, 3, True)
+    with pytest.raises(ValueError, match="no scenario of these runs has the key 'polcy'"):
+        compare(runs, "polcy")
+
+
+def test_the_same_run_twice_is_refused(tmp_path):
+    runs = [made_run(tmp_path / name, {}, [3.0, 2.0]) for name in ("a", "b")]
+    with pytest.raises(ValueError, match="runs of the same scenario"):
+        compare(runs)
+
+
+def test_a_run_of_another_schema_is_refused_by_name(study):
+    meta = study.finished[0].folder / "run.json"
+    meta.write_text(meta.read_text().replace('"schema": 1', '"schema": 7'))
+    with pytest.raises(RunFolderError, match=r"001/run\.json: written with schema 7"):
+        _ = study.finished[0].run

@@ -1,0 +1,106 @@
+"""The commands that ask a study for answers."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from splitft import cli
+from tests.analysis.made_study import made_study
+from tests.analysis.test_studies import CASES
+
+
+@pytest.fixture
+def call(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("studies").mkdir()
+    made_study(tmp_path / "studies" / "made", CASES, target=31.5)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["splitft", *arguments])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        captured = capsys.readouterr()
+        return stop.value.code, captured.out, captured.err
+
+    return run
+
+
+def test_a_table_lists_cases_or_summarises_settings(call):
+    code, out, _ = call("table", "made")
+    assert code == 0
+    assert out.count("\n| 00") == 6
+    code, out, _ = call("table", "made", "--by", "policy.kind", "--metrics", "perplexity,mean_cut", "--format", "latex")
+    assert code == 0
+    assert r"splitft & 3 & 31.00 $\pm$ 0 & 1.500 $\pm$ 0 & 3 & 2.000 \\" in out
+    assert call("table", "made", "--format", "parquet", "-o", "t.parquet")[0] == 0
+    assert Path("t.parquet").stat().st_size > 0
+
+
+def test_a_table_tells_effects_and_the_front(call):
+    _, out, _ = call("table", "made", "--effects", "simulated_s")
+    assert "| policy.kind | 1.000 | 2.000 | 4.000 |" in out
+    _, out, _ = call("table", "made", "--pareto", "simulated_s,perplexity")
+    assert out.count("True") == 3
+
+
+def test_pictures_of_studies_and_runs_are_written(call):
+    assert (
+        call("plot", "made", "curve", "--x", "time_s", "--y", "perplexity", "--by", "policy.kind", "-o", "f.pdf")[0]
+        == 0
+    )
+    assert Path("f.pdf").read_bytes().startswith(b"%PDF")
+    assert call("plot", "made", "front", "-o", "f.png")[0] == 0
+    assert call("plot", "studies/made/cases/001", "cuts", "-o", "c.png")[0] == 0
+    assert Path("c.png").stat().st_size > 0
+
+
+def test_a_comparison_shows_scenarios_then_outcomes(call):
+    code, out, _ = call("compare", "made", "--by", "policy.kind", "--target", "31.5")
+    assert code == 0
+    assert "policy.kind=splitft against policy.kind=fixed" in out
+    assert "-2 s to -2 s (student) *" in out
+    code, out, _ = call("compare", "studies/made/cases/001", "studies/made/cases/004")
+    assert code == 0
+    assert "one pair: unknown" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("table", "mode"), "mode: no such study folder"),
+        (("table", "made", "--format", "word"), "expected markdown, latex, csv, parquet"),
+        (("table", "made", "--format", "parquet"), "parquet needs a file"),
+        (("table", "made", "--metrics", "perplexty"), "did you mean 'perplexity'"),
+        (("table", "made", "--by", "polcy.kind"), "no scenario of this study has the key 'polcy.kind'"),
+        (("plot", "made", "curv"), "did you mean 'curve'"),
+        (("plot", "made", "curve", "-o", "f.gif"), "expected pdf, png, svg"),
+        (("plot", "studies/made/cases/001", "cuts", "--x", "round"), "are for studies"),
+        (("plot", "studies/made/cases/001", "cats"), "it has:"),
+        (("compare", "studies/made/cases/001"), "at least two finished runs"),
+        (("compare", "studies/made/cases/001", "studies/made/cases/002"), "of one setting, but for their seeds"),
+        (("compare", "studies/made/cases/001", "nowhere"), "nowhere: no such run folder"),
+        (("studies", "show", "paper-cut"), "did you mean 'paper-cuts'"),
+    ],
+)
+def test_what_cannot_be_answered_is_said(call, arguments, said):
+    code, _, err = call(*arguments)
+    assert code == 2
+    assert said in err
+    assert "Traceback" not in err
+
+
+def test_runs_of_different_schema_versions_are_refused_by_name(call):
+    meta = Path("studies/made/cases/002/run.json")
+    meta.write_text(meta.read_text().replace('"schema": 1', '"schema": 7'))
+    code, _, err = call("compare", "studies/made/cases/001", "studies/made/cases/002")
+    assert code == 2
+    assert "002/run.json: written with schema 7; this version reads schema 1" in err
+    assert call("table", "made")[0] == 2
+
+
+def test_shipped_studies_are_listed_and_shown(call):
+    _, out, _ = call("studies", "list")
+    assert "paper-cuts" in out
+    _, out, _ = call("studies", "show", "paper-cuts")
+    assert "base: quickstart" in out
