@@ -7,66 +7,22 @@ found before any case runs.
 
 import itertools
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import Field
-from pydantic.dataclasses import dataclass as checked_dataclass
+from typing import Any
 
 from devices.problems import InputError, Problem, did_you_mean
-from devices.strict_yaml import Document, parse_value, read_document, validate
-from simulator.draws import generator
-from simulator.fields import STRICT, Count, Id, Seed, Text
+from devices.strict_yaml import Document, read_document, validate
 from simulator.overrides import apply_overrides, parse_overrides
 from simulator.scenario import Scenario, find
 from simulator.sections import SeedSection
+from simulator.study_file import StudyFile, check_file, combinations
+from simulator.vary import short
 
 FOLDER = Path(__file__).parent / "studies"
-MAX_CASES = 10_000
+MAX_TOLD = 5  # of cases that are the same
 ANYBODY = {"fleet": {"mixture": "any", "count": 1}}  # the one section that a scenario cannot do without
-
-Values = tuple[Any, ...]
-
-
-@checked_dataclass(frozen=True, kw_only=True, config=STRICT)
-class Target:
-    """What a run is to reach; the study says when each first did, and which never did."""
-
-    perplexity: Annotated[float, Field(gt=1)]
-
-
-@checked_dataclass(frozen=True, kw_only=True, config=STRICT)
-class StudyFile:
-    """What a study's file may say.
-
-    Attributes:
-        name: Names the study's folder.
-        label: What it asks, for people.
-        base: A shipped scenario, or a scenario's file relative to this one.
-        set: Keys of the scenario, dotted, and the value that they have in all cases.
-        vary: Keys and lists of values: every combination of them is a case.
-        zip: Keys and lists of equal lengths: the first values together, the second values together, and so on.
-        cases: Mappings of keys to values, one for each case.
-        sample: So many of all these combinations, drawn at random.
-        seeds: How many seeds each case is repeated with, from the scenario's own upward; or the seeds themselves.
-        metrics: What the closing table shows.
-        target: What a run is to reach.
-    """
-
-    name: Id = "study"
-    label: str = ""
-    base: Text
-    set: Mapping[str, Any] = Field(default_factory=dict)
-    vary: Mapping[str, Values] = Field(default_factory=dict)
-    zip: Mapping[str, Values] = Field(default_factory=dict)
-    cases: tuple[Mapping[str, Any], ...] | None = None
-    sample: Count | None = None
-    seeds: Count | tuple[Seed, ...] = 1
-    metrics: tuple[str, ...] = ()
-    target: Target | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,59 +118,6 @@ def shipped_studies() -> tuple[str, ...]:
     return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
 
 
-def parse_vary(texts: Sequence[str]) -> dict[str, list[Any]]:
-    """Return keys and values of `--vary KEY=A,B,...`; commas in quotes and brackets part nothing.
-
-    Raises:
-        InputError: a text is not of this form; all such texts are named.
-    """
-    varied, problems = dict[str, list[Any]](), list[Problem]()
-    for text in texts:
-        key, equals, values = text.partition("=")
-        key = key.strip()
-        parts = split_outside(values)
-        if not equals or not key or not all(parts):
-            problems.append(
-                Problem(f"expected KEY=VALUE,VALUE, such as policy.kind=fixed,splitft, got '{text}'", "--vary")
-            )
-        elif key in varied:
-            problems.append(Problem("this key is given twice", "--vary", key=key))
-        else:
-            try:
-                varied[key] = [parse_value(part) for part in parts]
-            except InputError as error:
-                problems += [Problem(problem.message, "--vary", key=key, value=text) for problem in error.problems]
-    if problems:
-        raise InputError(*problems)
-    return varied
-
-
-def split_outside(text: str) -> list[str]:
-    """Return the parts of a text between commas that stand outside quotes and brackets, without spaces around."""
-    parts, quote, depth = [""], "", 0
-    for character in text:
-        if quote:
-            quote = "" if character == quote else quote
-        elif character in "'\"":
-            quote = character
-        else:
-            depth += (character in "[{") - (character in "]}")
-            if character == "," and depth == 0:
-                parts.append("")
-                continue
-        parts[-1] += character
-    return [part.strip() for part in parts]
-
-
-def short(value: object) -> str:
-    """Return a value as a short text: a section on one line, a word without quotes."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {short(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(short(item) for item in value) + "]"
-    return value if isinstance(value, str) else json.dumps(value)
-
-
 def _find(source: str | Path) -> tuple[Path, Path | None]:
     known = shipped_studies()
     if str(source) in known:
@@ -227,15 +130,15 @@ def _find(source: str | Path) -> tuple[Path, Path | None]:
 
 
 def _study(file: StudyFile, document: Document, folder: Path | None, changes: Mapping[str, Any]) -> Study:
-    _check(file, document, changes)
+    check_file(file, document, changes)
     base_file, base_folder = find(_beside(file.base, folder))
     fixed = {**file.set, **changes}
-    combinations = _combinations(file, document)
+    varied_values = combinations(file, document)
     base = read_document(base_file)
     seeds = _seeds(file, base, fixed)
     if file.seeds != 1:  # a part of the seed that is set is where repetitions start from
         fixed = {key: value for key, value in fixed.items() if key.partition(".")[0] != "seed"}
-    width = max(3, len(str(len(combinations) * len(seeds))))
+    width = max(3, len(str(len(varied_values) * len(seeds))))
     cases = [
         Case(
             id=f"{number:0{width}d}",
@@ -243,10 +146,11 @@ def _study(file: StudyFile, document: Document, folder: Path | None, changes: Ma
             seed=seed.training,
             overrides=tuple(_override(key, value) for key, value in {**fixed, **varied, **repeated}.items()),
         )
-        for number, (varied, seed) in enumerate(itertools.product(combinations, seeds), start=1)
+        for number, (varied, seed) in enumerate(itertools.product(varied_values, seeds), start=1)
         for repeated in [_repetition(seed) if file.seeds != 1 else {}]
     ]
-    factors = dict.fromkeys(key for values in combinations for key in values)
+    _refuse_twins(cases, document)
+    factors = dict.fromkeys(key for varied in varied_values for key in varied)
     return Study(
         name=file.name,
         label=file.label,
@@ -259,77 +163,18 @@ def _study(file: StudyFile, document: Document, folder: Path | None, changes: Ma
     )
 
 
+def _refuse_twins(cases: Sequence[Case], document: Document) -> None:
+    first = dict[tuple[str, ...], Case]()
+    twins = [(other, case) for case in cases if (other := first.setdefault(case.overrides, case)) is not case]
+    if twins:
+        told = "; ".join(f"{case} is {other}" for other, case in twins[:MAX_TOLD])
+        raise InputError(document.problem(f"the same case is asked for twice: {told}", ()))
+
+
 def _beside(base: str, folder: Path | None) -> str:
     """Return a scenario's file as the study's file means it: relative to itself, where there is one."""
     beside = None if folder is None else folder / base
     return str(beside) if beside is not None and beside.is_file() else base
-
-
-def _check(file: StudyFile, document: Document, changes: Mapping[str, Any]) -> None:
-    """Refuse what pydantic cannot see: nothing to vary, lists that do not fit, keys that are given twice."""
-    listed = [("vary", file.vary), ("zip", file.zip)]
-    problems = [
-        document.problem("expected a list of at least one value", (section, key))
-        for section, axes in listed
-        for key, values in axes.items()
-        if not values
-    ]
-    lengths = {key: len(values) for key, values in file.zip.items()}
-    if len(set(lengths.values())) > 1:
-        told = ", ".join(f"{key} has {length}" for key, length in lengths.items())
-        problems.append(document.problem(f"lists that go together are equally long; {told}", ("zip",)))
-    if file.cases is not None and not file.cases:
-        problems.append(document.problem("expected a list of at least one case", ("cases",)))
-    if not isinstance(file.seeds, int) and not file.seeds:
-        problems.append(document.problem("expected at least one seed", ("seeds",)))
-    places = dict[str, str]()
-    sections = [("set", file.set), *listed, ("cases", {key: None for case in file.cases or () for key in case})]
-    for section, keys in [*sections, ("--set", changes)]:
-        for key in keys:
-            path = (section,) if section == "cases" else (section, key)
-            if key in places and not (section == "--set" and places[key] == "set"):
-                problems.append(document.problem(f"'{key}' is given in '{places[key]}' already", path))
-            elif key.partition(".")[0] == "seed" and not _goes_with_seeds(file, section):
-                problems.append(document.problem("a seed of its own excludes 'seeds': keep one of the two", path))
-            places[key] = section
-    if not (file.vary or file.zip or file.cases or file.seeds != 1) and not problems:
-        problems.append(document.problem("nothing varies: give 'vary', 'zip', 'cases' or 'seeds'", ()))
-    if problems:
-        raise InputError(*problems)
-
-
-def _goes_with_seeds(file: StudyFile, section: str) -> bool:
-    """Return whether a section may say something of the seed: where repetitions start, or what a single one has."""
-    return file.seeds == 1 or (isinstance(file.seeds, int) and section in {"set", "--set"})
-
-
-def _combinations(file: StudyFile, document: Document) -> list[dict[str, Any]]:
-    """Return the values of the varied keys, one mapping for each case without its seed."""
-    rows = [dict(zip(file.zip, values, strict=True)) for values in zip(*file.zip.values(), strict=True)] or [{}]
-    axes: list[Sequence[Mapping[str, Any]]] = [[{key: value} for value in values] for key, values in file.vary.items()]
-    axes += [rows, file.cases or ({},)]
-    total = math.prod(len(axis) for axis in axes)
-    numbers: Sequence[int] = range(total)
-    if file.sample is not None:
-        if file.sample > total:
-            message = f"there are {total:,} combinations, of which {file.sample:,} cannot be drawn"
-            raise InputError(document.problem(message, ("sample",), file.sample))
-        drawn = generator(0, "sample of cases").choice(total, file.sample, replace=False)
-        numbers = sorted(drawn.tolist())
-    num_seeds = file.seeds if isinstance(file.seeds, int) else len(file.seeds)
-    if len(numbers) * num_seeds > MAX_CASES:
-        message = f"{len(numbers) * num_seeds:,} cases are more than {MAX_CASES:,}; draw some of them with 'sample'"
-        raise InputError(document.problem(message, ()))
-    return [_combination(axes, number) for number in numbers]
-
-
-def _combination(axes: Sequence[Sequence[Mapping[str, Any]]], number: int) -> dict[str, Any]:
-    """Return the combination of a number, of which the last axis is the lowest digit."""
-    parts = []
-    for axis in reversed(axes):
-        number, place = divmod(number, len(axis))
-        parts.append(axis[place])
-    return {key: value for part in reversed(parts) for key, value in part.items()}
 
 
 def _seeds(file: StudyFile, base: Document, fixed: Mapping[str, Any]) -> list[SeedSection]:

@@ -28,6 +28,7 @@ class StudyFolder:
     def __init__(self, path: Path, study: Study, working_folder: Path, catalogue: Sequence[Path]) -> None:
         self.path, self.study = path.absolute(), study
         self.working_folder, self.catalogue = working_folder, tuple(catalogue)
+        self._cases = {case.id: case for case in study.cases}
 
     @classmethod
     def create(cls, path: Path, study: Study, catalogue: Sequence[Path]) -> Self:
@@ -84,7 +85,7 @@ class StudyFolder:
 
     def case(self, name: str) -> Case:
         """Return a case by its id."""
-        return next(case for case in self.study.cases if case.id == name)
+        return self._cases[name]
 
     def todo(self, *, retry_failed: bool) -> list[Case]:
         """Return the cases that have to be run, or to be gone on with; failed ones only on request.

@@ -15,7 +15,7 @@ from splitft.checking import check_json, check_tables
 from splitft.closing import closing_table
 from splitft.progress import RunProgress
 from splitft.replaying import replay_into, replay_setting
-from splitft.run_folders import find_run, is_finished, next_folder
+from splitft.run_folders import find_run, find_study, is_finished, next_folder
 from splitft.show import console
 from splitft.work import Watch
 
@@ -47,6 +47,8 @@ def _run_into(out: Path | None, setting: Setting, catalogue: Sequence[Path], wat
 
 def resume_run(name: str, *, as_json: bool, quiet: bool) -> None:
     """Go on with a run that was interrupted and print how it ended; say so where there is nothing to do."""
+    if (study := find_study(name)) is not None:
+        raise InputError(Problem(f"{study} is a study; go on with: splitft sweep {study}", value=name))
     folder = find_run(name)
     if is_finished(folder):
         if as_json:

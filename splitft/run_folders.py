@@ -5,8 +5,10 @@ from pathlib import Path
 
 from devices.problems import InputError, Problem, did_you_mean
 from simulator.records import RunFolderError, read_meta
+from simulator.study_records import is_study
 
 RUNS = Path("runs")
+STUDIES = Path("studies")
 LAST = "last"
 
 
@@ -37,6 +39,11 @@ def find_run(name: str, runs: Path = RUNS) -> Path:
             return folder
     known = sorted(file.parent.name for file in runs.glob("*/run.json"))
     raise InputError(Problem(f"{name}: no such run folder{did_you_mean(name, known)}", value=name))
+
+
+def find_study(name: str, studies: Path = STUDIES) -> Path | None:
+    """Return the folder of a study, given itself or its name in `studies/`; None where there is none."""
+    return next((folder for folder in (Path(name), studies / name) if is_study(folder)), None)
 
 
 def is_finished(folder: Path) -> bool:

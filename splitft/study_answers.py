@@ -14,15 +14,13 @@ from analysis.study_tables import FORMATS, TEXT_FORMATS, save_table, summarised
 from devices.problems import InputError, Problem, did_you_mean
 from simulator.records import RunFolderError, RunRecords
 from simulator.study import FOLDER, load_study, shipped_studies
-from simulator.study_records import is_study
 from splitft.api import load_run
-from splitft.run_folders import find_run
+from splitft.run_folders import find_run, find_study
 from splitft.show import console, table
 from splitft.studies import SweptStudy, load_swept, shown_metrics
 from splitft.study_closing import heading, shown
 
 COMPARED = ("simulated_s", "sent_bytes", "energy_j", "loss", "perplexity", "token_accuracy", "mean_cut")
-STUDIES = Path("studies")
 
 
 def compare_runs(names: Sequence[str], *, by: str | None, metrics: Sequence[str], target: float | None) -> None:
@@ -80,7 +78,7 @@ def print_table(
 
 def draw(name: str, picture: str, *, x: str | None, y: str | None, by: Sequence[str], out: Path) -> None:
     """Write a picture of a run or of a study to a file."""
-    if not is_study(_folder(name)):
+    if find_study(name) is None:
         if x is not None or y is not None or by:
             raise InputError(Problem("pictures of one run have their axes: --x, --y and --by are for studies"))
         with _told():
@@ -117,25 +115,20 @@ def show_study(name: str) -> None:
 
 
 def _runs(name: str) -> list[RunRecords]:
-    folder = _folder(name)
-    if is_study(folder):
-        return [case.run for case in load_swept(folder).records.finished]
+    if (study := find_study(name)) is not None:
+        with _told():
+            return [case.run for case in load_swept(study).records.finished]
     return [load_run(find_run(name)).records]
 
 
 def _study(name: str) -> SweptStudy:
-    folder = _folder(name)
-    if not is_study(folder):
+    folder = find_study(name)
+    if folder is None:
         raise InputError(Problem(f"{name}: no such study folder", value=name))
     swept = load_swept(folder)
     if not swept.records.finished:
         raise InputError(Problem(f"{folder}: no case of this study is finished"))
     return swept
-
-
-def _folder(name: str) -> Path:
-    """Return a folder, or that of this name in `studies/`."""
-    return next((folder for folder in (Path(name), STUDIES / name) if folder.is_dir()), Path(name))
 
 
 def _check_metrics(names: Sequence[str]) -> None:

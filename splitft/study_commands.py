@@ -9,15 +9,14 @@ import typer
 
 from devices.problems import InputError, Problem, did_you_mean
 from simulator.overrides import parse_overrides
-from simulator.study import Study, load_study, parse_vary, quick_study
+from simulator.study import Study, load_study, quick_study
 from simulator.study_records import is_study
-from splitft.run_folders import next_folder
+from simulator.vary import parse_vary
+from splitft.run_folders import STUDIES, find_study, next_folder
 from splitft.show import console
 from splitft.studies import EngineName, Settings, SweptStudy, begin_sweep, resume_sweep
 from splitft.study_closing import study_table
 from splitft.study_progress import StudyProgress
-
-STUDIES = Path("studies")
 
 
 def sweep_study(
@@ -37,7 +36,7 @@ def sweep_study(
     quiet: bool,
 ) -> int:
     """Run a study, or go on with one whose folder is named; print how it ended, and return the exit code."""
-    going_on = source is not None and is_study(Path(source))
+    begun = None if source is None else find_study(source)
     with StudyProgress(shown=not (quiet or as_json)) as progress:
         settings = Settings(
             jobs=jobs,
@@ -47,9 +46,9 @@ def sweep_study(
             on_start=progress.on_start,
             on_news=progress.on_news,
         )
-        if going_on:
+        if begun is not None:
             _refuse_changes(base, vary, overrides, seeds, out, catalogue)
-            folder = Path(str(source))
+            folder = begun
             swept = _told(folder, lambda: resume_sweep(folder, settings))
         else:
             study = _asked(source, base, vary, overrides, seeds)

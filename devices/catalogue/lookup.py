@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -131,10 +132,15 @@ class Catalogue:
     def _profile(self, kind: str, name: str) -> Any:
         key = (kind, name)
         if key not in self._profiles:
-            path = self.file(kind, name)
-            document = self._documents.get(key) or read_document(path)
-            self._profiles[key] = PROFILES[kind](document, name)
+            path, own = self.file(kind, name), self._documents.get(key)
+            self._profiles[key] = _shipped(kind, name, path) if own is None else PROFILES[kind](own, name)
         return self._profiles[key]
+
+
+@cache
+def _shipped(kind: str, name: str, path: Path) -> Any:
+    """Return a profile of the package, read once by a process: a study asks for it in every case."""
+    return PROFILES[kind](read_document(path), name)
 
 
 def identity(document: Document, path: Path) -> tuple[str, str]:

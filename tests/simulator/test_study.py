@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from devices.problems import InputError
 from devices.strict_yaml import parse_value
 from simulator.scenario import Scenario
-from simulator.study import check_cases, load_study, parse_vary, quick_study, short, split_outside
+from simulator.study import check_cases, load_study, quick_study
 from simulator.study_folder import StudyFolder
+from simulator.vary import parse_vary, short, split_outside
 
 
 def study_of(text, folder, changes=None):
@@ -145,6 +146,7 @@ def test_values_that_are_joined_by_commas_come_back(values):
         ("vary: {rounds: [1]}\nzip: {rounds: [1]}", "'rounds' is given in 'vary' already"),
         ("vary: {rounds: [1]}\nset: {rounds: 1}", "'rounds' is given in 'set' already"),
         ("vary: {seed: [1, 2]}\nseeds: 2", "excludes 'seeds'"),
+        ("vary: {rounds: [1, 2, 1]}", "case 003 (rounds=1, seed 0) is case 001 (rounds=1, seed 0)"),
         ("label: nothing", "nothing varies"),
         ("varies: {rounds: [1]}", "unknown key; allowed: "),
         ("vary: {rounds: 3}", "expected a list"),

@@ -24,6 +24,8 @@ COMMANDS = [
     ["models", "list"],
     ["check", "quickstart"],
     ["run", "quickstart", "--trainer", "cost-only", "--set", "rounds=1", "--out", "out"],
+    ["studies", "list"],
+    ["sweep", "--base", "quickstart", "--vary", "rounds=1", "--set", "execution.trainer=cost-only", "--jobs", "1"],
 ]
 
 

@@ -1,5 +1,6 @@
 """A replay is a fresh run to the byte, or is refused with the reason; it never learns anything."""
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -112,3 +113,18 @@ def test_the_command_replays_the_last_run(faked, tmp_path, monkeypatch, capsys):
     assert stop.value.code == 0
     assert "0 computed, 12 remembered" in capsys.readouterr().out
     assert splitft.load_run("runs/small-002").records.meta["scenario"]["server"]["device"] == "nvidia-t4"
+
+
+@pytest.mark.torch
+def test_a_replay_of_real_training_loads_no_torch_and_has_the_same_adapter(tmp_path):
+    base = splitft.run(small(rounds=1, execution={}), tmp_path / "base")
+    code = (
+        "import sys, splitft\n"
+        "splitft.replay('base', ['server.device=nvidia-t4'], 'replayed', plots=False)\n"
+        "assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)
+    replayed = splitft.load_run(tmp_path / "replayed")
+    assert replayed.evals["loss"].tolist() == base.evals["loss"].tolist()
+    weights = "adapter/adapter_model.safetensors"
+    assert (replayed.folder / weights).read_bytes() == (base.folder / weights).read_bytes()

@@ -80,6 +80,7 @@ def test_a_comparison_shows_scenarios_then_outcomes(call):
         (("compare", "studies/made/cases/001"), "at least two finished runs"),
         (("compare", "studies/made/cases/001", "studies/made/cases/002"), "of one setting, but for their seeds"),
         (("compare", "studies/made/cases/001", "nowhere"), "nowhere: no such run folder"),
+        (("resume", "made"), "is a study; go on with: splitft sweep studies/made"),
         (("studies", "show", "paper-cut"), "did you mean 'paper-cuts'"),
     ],
 )
