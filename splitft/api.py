@@ -244,7 +244,7 @@ def execute(
     *,
     plots: bool,
     lock: RunLock | None = None,
-    learn: Learn = learning_of,
+    learn: Learn | None = None,
 ) -> Run:
     """Run and record a setting; for what the arguments mean see `run_setting`, `RunWriter` and `learning_of`."""
     started_s = time.monotonic()
@@ -252,7 +252,7 @@ def execute(
     detail = setting.scenario.execution.spans
     head = {**describe(setting, numerics), "host": host}
     with _new_writer(folder, head, detail, lock) as writer, setting.scenario.placing_problems():
-        with learn(setting, numerics, folder, watch) as (learning, counts):
+        with (learn or learning_of)(setting, numerics, folder, watch) as (learning, counts):
             ended_early = simulate(setting, learning, writer, watch.on_progress)
             if folder is not None:
                 learning.export(folder / "adapter")
