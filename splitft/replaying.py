@@ -15,7 +15,7 @@ from simulator.remembering import Memory, RememberingTrainer, WorkCounts
 from simulator.replay import RecordedResults, ReplayedLearning, replayed_scenario, unlearned
 from simulator.resume import Origin, recorded_origin
 from simulator.setting import Setting, resolve
-from splitft.api import Run, execute, load_run, refuse_existing, working_in
+from splitft.api import FolderExistsError, Run, execute, load_run, refuse_existing, working_in
 from splitft.work import NOBODY, RESULTS, Watch, adapter_writer
 from workloads.run_results import RunResults
 
@@ -63,6 +63,8 @@ def replay_into(
     numerics = records.meta["numerics"]
     try:
         return execute(setting, folder, origin, numerics, watch, plots=plots, learn=partial(_recorded, records))
+    except FolderExistsError:
+        raise  # somebody else's, made a moment ago
     except InputError:
         shutil.rmtree(folder, ignore_errors=True)  # of this call: it was not there before
         raise

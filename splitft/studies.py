@@ -211,7 +211,8 @@ def _check(study: Study, cases: Sequence[Case], catalogue: Sequence[Path]) -> Pr
 
     def check(scenario: Scenario) -> None:
         setting = resolve(scenario, catalogue=catalogue)
-        numerics_of(setting)
+        with scenario.placing_problems():
+            numerics_of(setting)
         preview.add(by_overrides[scenario.overrides], setting)
 
     check_cases(study, cases, check)
