@@ -20,8 +20,8 @@ def made_run(folder: Path | None, scenario: dict, perplexities: list[float], *, 
             cut = 1 + number % 2
             row = ClientRow(
                 round=number, client=0, device="rpi5-8gb", network="lan-1gbe", cut=cut, priced_cut=cut, max_cut=7,
-                cut_reason="policy", num_steps=1, num_tokens=4, train_loss=None, val_loss=None, start_s=end_s - round_s,
-                end_s=end_s, status="finished",
+                cut_reason="policy", moved_bytes=0, num_steps=1, num_tokens=4, train_loss=None, val_loss=None,
+                start_s=end_s - round_s, end_s=end_s, status="finished",
             )  # fmt: skip
             writer.add_client(row)
             writer.end_round(RoundRow(number, end_s - round_s, end_s, 1, 100, 200, None))
