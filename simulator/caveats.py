@@ -2,12 +2,15 @@
 
 from devices.fleets import FleetMixture
 from simulator.costs_section import CostsSection
+from simulator.protocol_section import UNSPLIT
 from simulator.scenario import Scenario
 
 
 def missing_performance(scenario: Scenario) -> str | None:
     """Return why the policy's performance term is 0, where it is (`simulator.policies.splitft`)."""
     policy = scenario.policy
+    if scenario.protocol.kind in UNSPLIT:
+        return None
     if scenario.execution.trainer == "cost-only" and policy.kind == "splitft" and policy.gamma_perf > 0:
         return f"0, whatever gamma_perf ({policy.gamma_perf:g}): a cost-only run does not know how well clients learn"
     return None

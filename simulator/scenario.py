@@ -26,6 +26,7 @@ from simulator.fields import STRICT, Count, Id, Positive, agreeing
 from simulator.network_section import MovesSection, NetworkSection
 from simulator.overrides import apply_overrides, parse_overrides
 from simulator.participation_section import AllSelection, Availability, CatalogueAvailability, Selection
+from simulator.protocol_section import Protocol, SflV1Protocol
 from simulator.sections import (
     EvaluationSection,
     ExecutionSection,
@@ -33,7 +34,6 @@ from simulator.sections import (
     FleetSection,
     PerDevicePolicy,
     Policy,
-    ProtocolSection,
     Seeds,
     SeedSection,
     ServerSection,
@@ -59,6 +59,7 @@ TEMPLATE = FOLDER / "new.yaml.template"
 
 # Sections of several kinds, and which is meant where a file does not say.
 DEFAULT_KINDS = {
+    ("protocol",): "sfl-v1",
     ("policy",): "splitft",
     ("workload", "partition"): "length-dirichlet",
     ("selection",): "all",
@@ -105,7 +106,7 @@ class ScenarioFile:
     server: ServerSection = ServerSection()
     network: NetworkSection = NetworkSection()
     moves: MovesSection = MovesSection()
-    protocol: ProtocolSection = ProtocolSection()
+    protocol: Protocol = SflV1Protocol()
     policy: Policy = SplitFTPolicy()
     selection: Selection = AllSelection()
     availability: Availability = CatalogueAvailability()

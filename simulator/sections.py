@@ -27,7 +27,6 @@ from simulator.fields import (
     agreeing,
     matching,
 )
-from workloads.aggregators import Aggregator
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -128,14 +127,6 @@ class ServerSection:
     def num_served(self, num_clients: int) -> int:
         """Return how many steps of so many clients are in the server's memory at a time."""
         return num_clients if self.discipline == "processor-sharing" else self.slots
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class ProtocolSection:
-    """Who does what in a round, and how adapters of different ranks are averaged."""
-
-    kind: Literal["sfl-v1"] = "sfl-v1"
-    aggregator: Aggregator = "segment"
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -22,3 +22,12 @@ def per_device(observations: Sequence[Observation], memory: Mapping[int, float],
         reasons={o.client: "per device" for o in observations},
         memory=memory,
     )
+
+
+def unsplit(observations: Sequence[Observation], memory: Mapping[int, float], settings: object) -> Decision:  # noqa: ARG001
+    """Return all blocks for every client: what a protocol without a cut does, whatever the scenario's policy."""
+    return Decision(
+        cuts={o.client: o.max_cut for o in observations},
+        reasons={o.client: "not cut" for o in observations},
+        memory=memory,
+    )
