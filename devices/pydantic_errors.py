@@ -112,13 +112,19 @@ def _violation(detail: dict[str, Any], model: object) -> _Violation:
             path=(*path, TAG), value=tag, message=f"unknown {TAG} '{tag}'; allowed: {_choice(tag, allowed)}"
         )
     if kind == "union_tag_not_found":
-        return _Violation(path=(*path, TAG), message="this key is required: it says which kind of section is meant")
+        return _untagged(path, value)
     if kind in EXPECTED:
         words = re.findall("'([^']*)'", context.get("expected", "")) if isinstance(value, str) else []
         hint = did_you_mean(str(value), words)
         return _Violation(path=path, value=value, expected=EXPECTED[kind].format(**context), hint=hint)
     message = str(context["error"]) if "error" in context else f"{detail['msg']}, got {shown(value)}"
     return _Violation(path=path, value=value, message=message)
+
+
+def _untagged(path: KeyPath, value: object) -> _Violation:
+    if not isinstance(value, Mapping):
+        return _Violation(path=path, value=value, expected="a mapping")
+    return _Violation(path=(*path, TAG), message="this key is required: it says which kind of section is meant")
 
 
 def _choice(word: str, allowed: list[str]) -> str:
@@ -155,10 +161,10 @@ def _bare(annotation: object) -> object:
 
 
 def _named(members: list[Any], name: str | int) -> list[Any]:
-    """Return the union member that pydantic calls by this name: by its kind, or its class; a list has a longer name."""
+    """Return the union member that pydantic calls by this name: its kind, tag or class; a list has a longer name."""
     for member in members:
         kinds = get_args(get_type_hints(member).get(TAG)) if is_dataclass(member) else ()
-        if name in kinds or name == getattr(member, "__name__", None):
+        if name in {*kinds, getattr(member, "tag", None), getattr(member, "__name__", None)}:
             return _members(member)
     unnamed = [member for member in members if get_origin(member) not in {None, Literal}]
     return _members(unnamed[0]) if unnamed else []

@@ -2,17 +2,31 @@
 
 from devices.fleets import FleetMixture
 from simulator.costs_section import CostsSection
+from simulator.participation_section import OortSelection
+from simulator.policy_sections import OwnPolicy, SplitFTPolicy
 from simulator.protocol_section import UNSPLIT
 from simulator.scenario import Scenario
+
+UNKNOWN = "a cost-only run does not know how well clients learn"
 
 
 def missing_performance(scenario: Scenario) -> str | None:
     """Return why the policy's performance term is 0, where it is (`simulator.policies.splitft`)."""
-    policy = scenario.policy
-    if scenario.protocol.kind in UNSPLIT:
+    if scenario.execution.trainer != "cost-only" or scenario.protocol.kind in UNSPLIT:
         return None
-    if scenario.execution.trainer == "cost-only" and policy.kind == "splitft" and policy.gamma_perf > 0:
-        return f"0, whatever gamma_perf ({policy.gamma_perf:g}): a cost-only run does not know how well clients learn"
+    match scenario.policy:
+        case SplitFTPolicy(gamma_perf=gamma) if gamma > 0:
+            return f"0, whatever gamma_perf ({gamma:g}): {UNKNOWN}"
+        case OwnPolicy(reads_performance=True):
+            return f"none for the user's own policy: {UNKNOWN}"
+        case _:
+            return None
+
+
+def missing_losses(scenario: Scenario) -> str | None:
+    """Return why losses do not decide on participants, where they would (`simulator.oort`)."""
+    if scenario.execution.trainer == "cost-only" and isinstance(scenario.selection, OortSelection):
+        return f"oort goes by durations alone: {UNKNOWN}"
     return None
 
 

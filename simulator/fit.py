@@ -13,6 +13,7 @@ from devices.units import GIBI
 from simulator.hardware import least_cut
 from simulator.memory import MemoryModel, max_feasible_cut
 from simulator.policies.observation import Decision
+from simulator.policy_sections import MovingPolicy
 from simulator.scenario import Scenario
 from simulator.selection import largest_cohort
 
@@ -45,7 +46,7 @@ def fit(scenario: Scenario, memory: MemoryModel, fleet: Fleet, server: DevicePro
     """
     policy, oom = scenario.policy, scenario.costs.oom
     lowers = oom == "lower-cut" and memory.is_split
-    limit = policy.max_cut if policy.kind == "splitft" and memory.is_split else None
+    limit = policy.max_cut if isinstance(policy, MovingPolicy) and memory.is_split else None
     fits = [max_feasible_cut(device, memory, max_cut=limit) for device in fleet.device_table]
     asked = [least_cut(scenario, device.id) if memory.is_split else memory.num_blocks for device in fleet.device_table]
     num_having = np.bincount(fleet.device_index, minlength=len(fleet.device_table))
@@ -101,7 +102,7 @@ def _server_problems(
     """
     num_at_once = largest_cohort(scenario.selection, num_clients)
     shallowest = np.maximum(1, np.sort(cuts)[:num_at_once]).tolist()
-    needs_bytes = memory.server(shallowest, slots=scenario.server.num_served(num_at_once)).total_bytes
+    needs_bytes = memory.server(shallowest, steps_at_once=scenario.server.steps_at_once(num_at_once)).total_bytes
     if needs_bytes <= server.memory_usable_bytes:
         return []
     message = (

@@ -20,6 +20,7 @@ from simulator.connections import Connections, ServerLinks, connections
 from simulator.costs_section import CatalogueJitter, CatalogueThrottle, HeatThrottle, LognormalJitter
 from simulator.draws import generator
 from simulator.pace import Variation
+from simulator.policy_sections import FixedPolicy, PerDevicePolicy
 from simulator.scenario import Scenario
 
 
@@ -141,7 +142,7 @@ def check_devices_named(scenario: Scenario, fleet: Fleet) -> None:
         InputError: no client has such a device.
     """
     policy, ids = scenario.policy, [device.id for device in fleet.device_table]
-    named = policy.cuts if policy.kind == "per-device" else {}
+    named = policy.cuts if isinstance(policy, PerDevicePolicy) else {}
     problems = [
         Problem(
             f"no client has the device '{name}'; the fleet has {', '.join(ids)}{did_you_mean(name, ids)}",
@@ -190,13 +191,12 @@ def _usual_jitter(mixture: FleetMixture | None) -> float:
 
 def least_cut(scenario: Scenario, device: str) -> int:
     """Return the fewest blocks that the scenario asks a client with this device to hold."""
-    policy = scenario.policy
-    match policy.kind:
-        case "fixed":
-            return policy.cut
-        case "per-device":
-            return policy.cuts.get(device, policy.default)
-        case _:
+    match scenario.policy:
+        case FixedPolicy(cut=cut):
+            return cut
+        case PerDevicePolicy(cuts=cuts, default=default):
+            return cuts.get(device, default)
+        case policy:
             return policy.min_cut
 
 

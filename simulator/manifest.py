@@ -23,6 +23,8 @@ def describe(setting: Setting, numerics: str | None) -> dict[str, Any]:
         numerics: names the machine and software that do the learning; None where nothing is learned.
     """
     hardware, content = _hardware(setting), {**setting.models.content, **setting.data.content}
+    if setting.own_code:
+        content["own_code"] = {key: own.sha256 for key, own in setting.own_code.items()}
     return {
         "scenario": to_mapping(setting.scenario),
         "hardware": hardware,

@@ -137,15 +137,16 @@ class MemoryModel:
             runtime_bytes=self.runtime_bytes,
         )
 
-    def server(self, cuts: Sequence[int], *, slots: int) -> PartMemory:
-        """Return the memory of a server that has a copy of its part's adapters for every client, or one for all.
+    def server(self, cuts: Sequence[int], *, steps_at_once: int) -> PartMemory:
+        """Return the memory of one accelerator of a server, which has the adapters of every client, or one for all.
 
-        The base model is shared by all copies. Gradients, activations and logits exist once for each slot, because as
-        many clients are served at a time; each slot is counted with the largest part.
+        Whoever is free serves whoever is next, so each has the base model and a copy of its part's adapters for every
+        client. Gradients, activations and logits exist for the steps under way on it; each is counted with the largest
+        part.
 
         Args:
             cuts: one for each client that takes part in a round; all blocks where nothing is cut.
-            slots: clients served at a time.
+            steps_at_once: under way on this accelerator: 1, but for processor sharing.
         """
         if not self.is_split:
             return self._averaging(len(cuts))
@@ -158,10 +159,10 @@ class MemoryModel:
         kept = sum(num * (held_parameters(parts[cut]) + _MOMENTS * num_values[cut]) for cut, num in num_clients.items())
         return PartMemory(
             weights_bytes=base_bytes(part, self.dtype),
-            adapters_bytes=ADAPTER_BYTES * (kept + slots * max(num_values.values())),
-            activations_bytes=slots * self._activations(part),
-            logits_bytes=slots * self._logits(part),
-            workspace_bytes=slots * self._workspace(),
+            adapters_bytes=ADAPTER_BYTES * (kept + steps_at_once * max(num_values.values())),
+            activations_bytes=steps_at_once * self._activations(part),
+            logits_bytes=steps_at_once * self._logits(part),
+            workspace_bytes=steps_at_once * self._workspace(),
             runtime_bytes=self.runtime_bytes,
         )
 
@@ -177,10 +178,14 @@ class MemoryModel:
             runtime_bytes=self.runtime_bytes,
         )
 
-    def table(self, *, num_clients: int, slots: int) -> tuple[MemoryRow, ...]:
+    def table(self, *, num_clients: int, steps_at_once: int) -> tuple[MemoryRow, ...]:
         """Return one row for each of `cuts`."""
         return tuple(
-            MemoryRow(cut=cut, client=self.client(cut), server=self.server([cut] * num_clients, slots=slots))
+            MemoryRow(
+                cut=cut,
+                client=self.client(cut),
+                server=self.server([cut] * num_clients, steps_at_once=steps_at_once),
+            )
             for cut in self.cuts
         )
 

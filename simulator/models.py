@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devices.problems import Findings, InputError, Problem
+from simulator.policy_sections import FixedPolicy, PerDevicePolicy
 from simulator.scenario import Scenario
 from workloads.aggregators import TRAIN_B_ALONE
 from workloads.config_json import ConfigError
@@ -205,13 +206,11 @@ def _cut_problems(scenario: Scenario, model: ModelFiles | KnownShape, shape: Mod
 
 def _stated_cuts(scenario: Scenario) -> list[tuple[str, int]]:
     """Return every cut that the scenario names, with its key."""
-    policy = scenario.policy
-    match policy.kind:
-        case "fixed":
-            return [("policy.cut", policy.cut)]
-        case "per-device":
-            named = [(f"policy.cuts.{device}", cut) for device, cut in policy.cuts.items()]
-            return [("policy.default", policy.default), *named]
-        case _:
-            bounds = [("policy.initial_cut", policy.initial_cut), ("policy.min_cut", policy.min_cut)]
-            return [*bounds, *([] if policy.max_cut is None else [("policy.max_cut", policy.max_cut)])]
+    match scenario.policy:
+        case FixedPolicy(cut=cut):
+            return [("policy.cut", cut)]
+        case PerDevicePolicy(cuts=cuts, default=default):
+            return [("policy.default", default), *((f"policy.cuts.{device}", cut) for device, cut in cuts.items())]
+        case policy:
+            stated = {key: getattr(policy, key, None) for key in ("initial_cut", "min_cut", "max_cut")}
+            return [(f"policy.{key}", cut) for key, cut in stated.items() if cut is not None]

@@ -1,10 +1,12 @@
 """What a settled round shows: to the policy that decides on cuts, and to the records."""
 
+import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from simulator.block_price import observed_price
 from simulator.moving import MOVE_KINDS
-from simulator.policies.observation import Observation
+from simulator.policies.observation import CutCosts, Observation
 from simulator.protocols import local_loss
 from simulator.protocols.phases import SPLIT_STEP_KINDS
 from simulator.protocols.rounds import ClientLog, RoundLog
@@ -16,28 +18,43 @@ STEP_KINDS = {"local-loss": local_loss.STEP_KINDS}
 """What a client's own step consists of, where that is not a split step."""
 
 
-def first_observation(setting: Setting, client: int) -> Observation:
-    """Return what is known of a client before its first round."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ahead:
+    """What is known of a client's next round: see `Observation`."""
+
+    draw: float
+    costs: CutCosts
+
+
+def unseen(setting: Setting, client: int, cut: int | None, ahead: Ahead) -> Observation:
+    """Return what is known of a client of which nothing new has been seen: before its first round `cut` is None."""
     return Observation(
         client=client,
         device=setting.fleet.device(client).id,
-        cut=None,
+        cut=cut,
         min_cut=setting.least_cut(client),
         max_cut=setting.max_cut(client),
         busy_s=None,
+        step_s=None,
         client_block_s=None,
         server_block_s=None,
         performance=None,
+        uplink_bytes_per_s=float(setting.fleet.uplink_bytes_per_s[client]),
+        draw=ahead.draw,
+        slots=setting.scenario.server.slots,
+        costs=ahead.costs,
     )
 
 
-def observations(setting: Setting, log: RoundLog, validated: Mapping[int, EvalResult]) -> list[Observation]:
+def observations(
+    setting: Setting, log: RoundLog, validated: Mapping[int, EvalResult], ahead: Mapping[int, Ahead]
+) -> list[Observation]:
     """Turn a round's log into what the server could have measured of those who finished."""
     latest = {c.plan.client: c for c in log.finished}.values()  # a client may have had several turns
     tokens = [sum(batch.num_padded_tokens for batch in c.plan.steps) / len(c.plan.steps) for c in latest]
     mean_tokens = sum(tokens) / len(tokens) if tokens else 0.0
     return [
-        _observation(setting, c, mean_tokens / own, validated.get(c.plan.client))
+        _observation(setting, c, mean_tokens / own, validated.get(c.plan.client), ahead[c.plan.client])
         for c, own in zip(latest, tokens, strict=True)
     ]
 
@@ -96,20 +113,20 @@ def _energy_j(log: RoundLog) -> float | None:
     return sum(known) if len(known) == len(log.clients) else None
 
 
-def _observation(setting: Setting, c: ClientLog, scale: float, validated: EvalResult | None) -> Observation:
+def _observation(
+    setting: Setting, c: ClientLog, scale: float, validated: EvalResult | None, ahead: Ahead
+) -> Observation:
     client, cut = c.plan.client, c.plan.cut
     per_step = scale / len(c.plan.steps)
     is_local = setting.scenario.protocol.kind in RULES_WITH_AUXILIARY_HEAD
     step_of = setting.costs.local_step if is_local else setting.costs.step
     price = observed_price(c, step_of, setting.shape.num_blocks)
     kinds = STEP_KINDS.get(setting.scenario.protocol.kind, SPLIT_STEP_KINDS)
-    return Observation(
-        client=client,
-        device=setting.fleet.device(client).id,
-        cut=cut,
-        min_cut=setting.least_cut(client),
-        max_cut=setting.max_cut(client),
-        busy_s=sum(c.seconds[kind] for kind in kinds) * per_step,
+    busy_s = sum(c.seconds[kind] for kind in kinds) * per_step
+    return dataclasses.replace(
+        unseen(setting, client, cut, ahead),
+        busy_s=busy_s,
+        step_s=busy_s + c.seconds.get("server_wait", 0.0) * per_step,
         client_block_s=price.on_client_s * per_step,
         server_block_s=price.on_server_s * per_step,
         performance=None if validated is None else validated.token_accuracy,

@@ -1,11 +1,13 @@
 """The sections `selection` and `availability` of a scenario: who takes part in a round, and who can."""
 
-from typing import Annotated, Literal, Self
+from dataclasses import field
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 from pydantic.dataclasses import dataclass
 
-from simulator.fields import STRICT, BelowOne, Count, Id, Positive, PositivePart, Text, agreeing
+from simulator.fields import STRICT, BelowOne, Count, Id, NonNegative, Positive, PositivePart, Text, agreeing
+from simulator.own_kinds import OWN_KIND, CodeName, Settings, kind_of
 
 Hour = Annotated[float, Field(ge=0, lt=24)]
 
@@ -89,9 +91,65 @@ def _one_of(fraction: float | None, count: int | None) -> tuple[bool, str, str]:
     return (fraction is not None and count is not None, "count", "excludes 'fraction': keep one of the two")
 
 
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class OortSelection:
+    """Clients take part that learn much and are not slow, and ever fewer that nobody knows yet (Lai et al., OSDI 2021).
+
+    Attributes:
+        kind: Names this selection.
+        fraction, count: How many take part: a part of the fleet (a tenth if neither is given), or a number.
+        exploration: Share of them that have never taken part, in the first round.
+        least_exploration: That share never falls below this.
+        exploration_decay: What is left of that share after each round.
+        preferred_percentile: So many per cent of the known clients are not slow.
+        penalty: Power of the preferred time over a slow client's own, with which it is valued less.
+        min_clients: As above.
+    """
+
+    kind: Literal["oort"] = "oort"
+    fraction: PositivePart | None = None
+    count: Count | None = None
+    exploration: PositivePart = 0.9
+    least_exploration: PositivePart = 0.2
+    exploration_decay: PositivePart = 0.98
+    preferred_percentile: Annotated[float, Field(gt=0, le=100)] = 30.0
+    penalty: NonNegative = 2.0
+    min_clients: Count = 1
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        least = "least_exploration"
+        too_high = (self.least_exploration > self.exploration, least, f"must not exceed {self.exploration:g}")
+        return agreeing(self, _one_of(self.fraction, self.count), too_high)
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class OwnSelection:
+    """The user's own function.
+
+    Attributes:
+        kind: Where it is.
+        count: How many take part at most; None: the whole fleet may.
+        settings: Handed to the function.
+        min_clients: As above.
+    """
+
+    tag: ClassVar[str] = OWN_KIND
+
+    kind: CodeName
+    count: Count | None = None
+    settings: Settings = field(default_factory=dict)
+    min_clients: Count = 1
+
+
 Selection = Annotated[
-    AllSelection | RandomSelection | OverCommitSelection | DeadlineSelection,
-    Field(discriminator="kind"),
+    Annotated[AllSelection, Tag("all")]
+    | Annotated[RandomSelection, Tag("random")]
+    | Annotated[OverCommitSelection, Tag("over-commit")]
+    | Annotated[DeadlineSelection, Tag("deadline")]
+    | Annotated[OortSelection, Tag("oort")]
+    | Annotated[OwnSelection, Tag(OWN_KIND)],
+    Discriminator(kind_of),
 ]
 
 

@@ -6,7 +6,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from simulator.fields import STRICT, Count
-from workloads.aggregators import BUFFERED, RELAY, Aggregator
+from simulator.own_kinds import Rule
+from workloads.aggregators import BUFFERED, RELAY
 
 UNSPLIT = frozenset({"fed-lora"})
 """Kinds that leave the model in one piece."""
@@ -20,7 +21,7 @@ class SflV1Protocol:
     """Clients in parallel, each with its own copy of the server's adapters, averaged at the end of the round."""
 
     kind: Literal["sfl-v1"] = "sfl-v1"
-    aggregator: Aggregator = "segment"
+    aggregator: Rule = "segment"
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -40,7 +41,7 @@ class SflV2Protocol:
     """Clients in parallel; the server has one adapter, which it steps for each batch as batches come."""
 
     kind: Literal["sfl-v2"] = "sfl-v2"
-    aggregator: Aggregator = "segment"
+    aggregator: Rule = "segment"
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -48,7 +49,7 @@ class PipelinedProtocol:
     """As `sfl-v1`, each batch in at most `micro_batches` parts, so that computing and sending overlap."""
 
     kind: Literal["sfl-pipelined"] = "sfl-pipelined"
-    aggregator: Aggregator = "segment"
+    aggregator: Rule = "segment"
     micro_batches: Count = 4
 
 
@@ -57,7 +58,7 @@ class LocalLossProtocol:
     """Clients in parallel, each learning from a head at its cut; the server learns from the activations meanwhile."""
 
     kind: Literal["local-loss"] = "local-loss"
-    aggregator: Aggregator = "segment"
+    aggregator: Rule = "segment"
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -65,7 +66,7 @@ class FedLoraProtocol:
     """Clients in parallel, each with the whole model; adapters alone are sent. No policy decides on cuts."""
 
     kind: Literal["fed-lora"] = "fed-lora"
-    aggregator: Aggregator = "segment"
+    aggregator: Rule = "segment"
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

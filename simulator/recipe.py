@@ -99,6 +99,12 @@ def task_learning(setting: Setting, recipe: Recipe, trainer: Trainer) -> TaskLea
             num_samples=data.num_samples,
         ),
         lambda cut: setting.lora.block_ranks(setting.shape.num_blocks, cut),
-        setting.scenario.protocol.aggregator,
+        _rule(setting),
         max_group_tokens=max_tokens if executor_of(setting) == "fused" else None,
     )
+
+
+def _rule(setting: Setting) -> str:
+    """Return what names the rule of aggregation in tasks: the user's own by its content."""
+    own = setting.own_code.get("protocol.aggregator")
+    return setting.scenario.protocol.aggregator if own is None else f"{own.name}@{own.sha256}"

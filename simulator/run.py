@@ -10,24 +10,21 @@ import numpy as np
 from devices.problems import InputError, Problem
 from simulator.availability import Availability
 from simulator.base_deltas import BaseDeltas
+from simulator.choosing import Choosing
 from simulator.collector import paused
-from simulator.draws import generator
+from simulator.deciding import Cuts
 from simulator.fields import Discipline
-from simulator.fit import held
+from simulator.foresight import Foresight
 from simulator.learning import Learning
 from simulator.losses import mean_train_loss, perplexity
 from simulator.moving import Holdings
-from simulator.observe import client_row, first_observation, observations, round_row
-from simulator.policies.fixed import fixed, per_device, unsplit
-from simulator.policies.observation import Decision, Observation
-from simulator.policies.splitft import splitft
+from simulator.observe import client_row, round_row
 from simulator.protocol_section import Protocol
 from simulator.protocols import fed_lora, local_loss, sfl_pipelined, sfl_v1, sfl_v2, sl
 from simulator.protocols.fedbuff import FedBuff
 from simulator.protocols.rounds import ClientPlan, CutMove, RoundLog, Terms
 from simulator.recorder import RunWriter
 from simulator.records import SERVER_CLIENT, EvalRow
-from simulator.selection import Cohort, at_random, deadline, everybody, over_commit
 from simulator.setting import Setting
 from simulator.world import World
 from workloads.tasks import RULES_WITH_SHARED_SERVER, EvalResult, TrainResult
@@ -41,13 +38,6 @@ PROTOCOLS: Mapping[str, RunRound] = {
     "sfl-v2": sfl_v2.run_round,
     "local-loss": local_loss.run_round,
     "fed-lora": fed_lora.run_round,
-}
-POLICIES: Mapping[str, Callable[..., Decision]] = {"fixed": fixed, "per-device": per_device, "splitft": splitft}
-SELECTIONS: Mapping[str, Callable[..., Cohort]] = {
-    "all": everybody,
-    "random": at_random,
-    "over-commit": over_commit,
-    "deadline": deadline,
 }
 
 
@@ -86,7 +76,7 @@ def simulate(
 
 
 class Simulation:
-    """The state of a run between rounds: the world, the clients' cuts and what the policy remembers."""
+    """The state of a run between rounds: the world and the clients' cuts."""
 
     def __init__(
         self, setting: Setting, learning: Learning, writer: RunWriter, on_progress: Callable[[Progress], None]
@@ -109,12 +99,10 @@ class Simulation:
         self._availability = Availability(setting.availability, len(setting.fleet), setting.scenario.seed.fleet, absent)
         self._buffer: FedBuff | None = None
         self._run_round = self._protocol(self._scenario.protocol)
-        self._policy = POLICIES[self._scenario.policy.kind]
-        self._memory: Mapping[int, float] = {}
-        self._cuts: dict[int, int] = {}
+        self._cuts = Cuts(setting, Foresight(setting, self._world))
+        self._choosing = Choosing(setting)
         self._cohort: frozenset[int] = frozenset()  # and each client's number of turns, where there is a buffer
         self._num_turns: dict[int, int] = {}
-        self._reasons: dict[int, str] = {}
         self._deltas = BaseDeltas(setting.models.priced_cut)
         moves = self._scenario.moves
         self._holdings = Holdings(
@@ -170,13 +158,13 @@ class Simulation:
         validated = self._learning.validate(list(measured))
         with paused():
             self._record(log, trained, validated)
-        if self._setting.is_split and number % self._setting.decide_every == 0:
-            self._decide(observations(self._setting, log, validated))
+        self._cuts.after_round(log, validated)
+        self._choosing.remember(log, trained)
         return log
 
     def _record(self, log: RoundLog, trained: Mapping[int, TrainResult], validated: Mapping[int, EvalResult]) -> None:
         for c in log.clients:
-            reason = self._reasons[c.plan.client]
+            reason = self._cuts.reasons[c.plan.client]
             row = client_row(self._setting, log.round, c, reason, trained=trained, validated=validated)
             self._writer.add_client(row)
         self._writer.end_round(round_row(log))
@@ -184,29 +172,27 @@ class Simulation:
     def _record_unfinished(self, number: int) -> None:
         """Record, with the last round, what clients are at work on that take turns in their own time."""
         for c in [] if self._buffer is None else self._buffer.unfinished():
-            reason = self._reasons[c.plan.client]
+            reason = self._cuts.reasons[c.plan.client]
             self._writer.add_client(client_row(self._setting, number, c, reason, trained={}, validated={}))
 
     def _plans(self, number: int) -> tuple[list[ClientPlan], Terms]:
         """Return what everybody does who takes part in a round, and what the round waits for."""
-        setting, section = self._setting, self._scenario.selection
-        rng = generator(self._scenario.seed.fleet, "selection", round=number)
-        cohort = SELECTIONS[section.kind](self._availability.reachable(), len(setting.fleet), rng, section)
+        setting, cohort = self._setting, self._choosing.cohort(number, self._availability.reachable())
         clients: list[int] = cohort.clients.tolist()
         if self._buffer is not None:
-            return self._turns(clients), cohort.terms
-        self._decide([first_observation(setting, client) for client in clients if client not in self._cuts])
+            return self._turns(number, clients), cohort.terms
+        self._cuts.before_round(number, clients)
         leaves_s = self._availability.leaves_s(cohort.clients).tolist()
         fails_frac = self._availability.failures(cohort.clients, number)
         validates = setting.policy_reads_performance and number % setting.decide_every == 0
         plans = [
             ClientPlan(
                 client=client,
-                cut=self._cuts[client],
+                cut=self._cuts.now[client],
                 steps=setting.data.padded_steps(client, number),
                 validation=setting.data.padded_validation(client) if validates else (),
-                stacked=self._deltas.missing(client, self._cuts[client]),
-                move=self._holdings.move(client, self._cuts[client]),
+                stacked=self._deltas.missing(client, self._cuts.now[client]),
+                move=self._holdings.move(client, self._cuts.now[client]),
                 leaves_s=leaves_s[place],
                 fails_frac=fails_frac[place],
             )
@@ -214,14 +200,14 @@ class Simulation:
         ]
         return plans, cohort.terms
 
-    def _turns(self, cohort: Sequence[int]) -> list[ClientPlan]:
+    def _turns(self, number: int, cohort: Sequence[int]) -> list[ClientPlan]:
         """Return what those of a cohort do who are not at work, where clients take turns in their own time."""
         assert self._buffer is not None
         self._cohort = frozenset(cohort)
         clients = [client for client in cohort if client not in self._buffer.busy]
-        self._decide([first_observation(self._setting, client) for client in clients if client not in self._cuts])
+        self._cuts.before_round(number, clients)
         leaves_s = self._availability.leaves_s(np.array(clients, dtype=np.int64)).tolist()
-        moves = [self._holdings.move(client, self._cuts[client]) for client in clients]
+        moves = [self._holdings.move(client, self._cuts.now[client]) for client in clients]
         return [self._turn(*turn) for turn in zip(clients, leaves_s, moves, strict=True)]
 
     def _turn(self, client: int, leaves_s: float, move: CutMove | None) -> ClientPlan:
@@ -230,7 +216,7 @@ class Simulation:
         self._num_turns[client] = turn
         return ClientPlan(
             client=client,
-            cut=self._cuts[client],
+            cut=self._cuts.now[client],
             steps=data.padded_steps(client, turn),
             validation=data.padded_validation(client) if self._setting.policy_reads_performance else (),
             turn=turn,
@@ -241,7 +227,7 @@ class Simulation:
 
     def _again(self, before: ClientPlan) -> ClientPlan | None:
         """Return what a client does that has handed in and need not wait; None where it rests."""
-        client, cut = before.client, self._cuts[before.client]
+        client, cut = before.client, self._cuts.now[before.client]
         if client not in self._cohort or before.leaves_s <= self._world.env.now:
             return None
         return self._turn(client, before.leaves_s, None if cut == before.cut else self._holdings.move(client, cut))
@@ -263,15 +249,6 @@ class Simulation:
                 return partial(sfl_pipelined.run_round, num_parts=section.micro_batches)
             case _:
                 return PROTOCOLS[section.kind]
-
-    def _decide(self, seen: Sequence[Observation]) -> None:
-        """Give those clients a cut that are observed; the others keep theirs."""
-        if seen:
-            policy = self._policy if self._setting.is_split else unsplit
-            decision = held(policy(seen, self._memory, self._scenario.policy), self._setting.max_cut)
-            self._memory = decision.memory
-            self._cuts |= decision.cuts
-            self._reasons |= decision.reasons
 
     def _evaluate(self, number: int) -> None:
         self._evaluated = number

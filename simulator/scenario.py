@@ -26,18 +26,15 @@ from simulator.fields import STRICT, Count, Id, Positive, agreeing
 from simulator.network_section import MovesSection, NetworkSection
 from simulator.overrides import apply_overrides, parse_overrides
 from simulator.participation_section import AllSelection, Availability, CatalogueAvailability, Selection
+from simulator.policy_sections import FixedPolicy, PerDevicePolicy, Policy, SplitFTPolicy
 from simulator.protocol_section import Protocol, SflV1Protocol
 from simulator.sections import (
     EvaluationSection,
     ExecutionSection,
-    FixedPolicy,
     FleetSection,
-    PerDevicePolicy,
-    Policy,
     Seeds,
     SeedSection,
     ServerSection,
-    SplitFTPolicy,
 )
 from simulator.source import Source
 from simulator.workload_section import WorkloadSection

@@ -6,7 +6,6 @@ of a section is one class more in its union; a further value of a key is one lit
 
 import math
 from collections.abc import Mapping
-from dataclasses import field
 from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -17,7 +16,6 @@ from simulator.fields import (
     MAX_SEED,
     STRICT,
     Count,
-    Cut,
     Discipline,
     Id,
     NonNegative,
@@ -124,66 +122,9 @@ class ServerSection:
     discipline: Discipline = "fifo"
     outages: tuple[Outage, ...] = ()
 
-    def num_served(self, num_clients: int) -> int:
-        """Return how many steps of so many clients are in the server's memory at a time."""
-        return num_clients if self.discipline == "processor-sharing" else self.slots
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class SplitFTPolicy:
-    """SplitFT's adaptive cut (arXiv 2604.26388).
-
-    Attributes:
-        kind: Names this policy.
-        initial_cut: Every client's cut in the first round.
-        min_cut: No client holds fewer blocks.
-        max_cut: No client holds more; None leaves that to the model and the client's memory.
-        every: Rounds between decisions.
-        gamma_perf: Weight of how well a client learns.
-        gamma_res: Weight of how fast a client is.
-        max_move: Blocks that a cut moves at most in one decision.
-        smoothing: Weight of the latest observation in the moving average of a client's step time; 1 forgets the past.
-    """
-
-    kind: Literal["splitft"] = "splitft"
-    initial_cut: Cut = 2
-    min_cut: Cut = 1
-    max_cut: Cut | None = None
-    every: Count = 1
-    gamma_perf: NonNegative = 0.5
-    gamma_res: NonNegative = 1.0
-    max_move: Count = 2
-    smoothing: Annotated[float, Field(gt=0, le=1)] = 0.5
-
-    @model_validator(mode="after")
-    def _agree(self) -> Self:
-        low, high = self.min_cut, math.inf if self.max_cut is None else self.max_cut
-        return agreeing(
-            self,
-            (low > high, "min_cut", f"must not exceed max_cut ({high})"),
-            (self.initial_cut < low <= high, "initial_cut", f"must not be below min_cut ({low})"),
-            (low <= high < self.initial_cut, "initial_cut", f"must not exceed max_cut ({high})"),
-        )
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class FixedPolicy:
-    """Every client keeps the same cut."""
-
-    kind: Literal["fixed"] = "fixed"
-    cut: Cut = 2
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class PerDevicePolicy:
-    """Each client keeps the cut that `cuts` names for its device, or else `default`."""
-
-    kind: Literal["per-device"] = "per-device"
-    cuts: Mapping[Id, Cut] = field(default_factory=dict)
-    default: Cut = 2
-
-
-Policy = Annotated[SplitFTPolicy | FixedPolicy | PerDevicePolicy, Field(discriminator="kind")]
+    def steps_at_once(self, num_clients: int) -> int:
+        """Return how many steps of so many clients are in the memory of one of its accelerators at a time."""
+        return math.ceil(num_clients / self.slots) if self.discipline == "processor-sharing" else 1
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

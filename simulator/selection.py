@@ -15,7 +15,9 @@ from devices.problems import InputError, Problem
 from simulator.participation_section import (
     AllSelection,
     DeadlineSelection,
+    OortSelection,
     OverCommitSelection,
+    OwnSelection,
     RandomSelection,
     Selection,
 )
@@ -72,7 +74,9 @@ def largest_cohort(section: Selection, num_clients: int) -> int:
             return num_clients
         case OverCommitSelection():
             wanted = _asked(section)
-        case RandomSelection(count=None, fraction=fraction):
+        case OwnSelection(count=count):
+            wanted = num_clients if count is None else count
+        case RandomSelection(count=None, fraction=fraction) | OortSelection(count=None, fraction=fraction):
             wanted = _wanted(USUAL_FRACTION if fraction is None else fraction, num_clients)
         case _:
             wanted = section.count or _wanted(section.fraction or 1.0, num_clients)

@@ -4,7 +4,7 @@ Whatever can be wrong with a scenario is found here or before, so that a run tha
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,8 +26,10 @@ from simulator.fit import Fit, fit
 from simulator.hardware import Hardware, hardware, under
 from simulator.memory import MemoryModel
 from simulator.models import Models, beside, blamed_on, models
+from simulator.own_code import OwnCode, own_code
 from simulator.pace import Variation
 from simulator.passes import check_measured
+from simulator.policy_sections import MovingPolicy, OwnPolicy, SplitFTPolicy
 from simulator.protocol_section import UNSPLIT
 from simulator.scenario import Scenario
 from simulator.selection import check_selection
@@ -63,6 +65,7 @@ class Setting:
         variation: how computing times differ from those modelled.
         powers: for each device of the fleet's table, what it takes in each of its states.
         notes: what a user should know of how the scenario was read.
+        own_code: the user's own functions that the scenario names, by key.
     """
 
     scenario: Scenario
@@ -79,6 +82,7 @@ class Setting:
     variation: Variation
     powers: tuple[Powers | None, ...]
     notes: tuple[str, ...]
+    own_code: Mapping[str, OwnCode]
 
     @property
     def model(self) -> ModelFiles | KnownShape:
@@ -116,7 +120,7 @@ class Setting:
     def min_cut(self) -> int:
         """Return the fewest blocks that a client may hold."""
         policy = self.scenario.policy
-        return policy.min_cut if policy.kind == "splitft" else 1
+        return policy.min_cut if isinstance(policy, MovingPolicy) else 1
 
     @property
     def max_cuts(self) -> tuple[int, ...]:
@@ -135,7 +139,7 @@ class Setting:
     def decide_every(self) -> int:
         """Return how many rounds pass between decisions on cuts."""
         policy = self.scenario.policy
-        return policy.every if policy.kind == "splitft" else 1
+        return policy.every if isinstance(policy, MovingPolicy) else 1
 
     @property
     def keeps_moments(self) -> bool:
@@ -146,8 +150,15 @@ class Setting:
     @property
     def policy_reads_performance(self) -> bool:
         """Return whether clients have to measure themselves before cuts are decided, and are charged for it."""
-        policy = self.scenario.policy
-        return self.is_split and policy.kind == "splitft" and policy.gamma_perf > 0
+        if not self.is_split:
+            return False
+        match self.scenario.policy:
+            case SplitFTPolicy(gamma_perf=gamma):
+                return gamma > 0
+            case OwnPolicy(reads_performance=reads):
+                return reads
+            case _:
+                return False
 
 
 def resolve(
@@ -173,6 +184,7 @@ def _resolved(scenario: Scenario, catalogue: Sequence[Path], on_tokens: OnTokens
     found = Findings()
     used = found.find(lambda: models(scenario))
     machines = found.find(lambda: hardware(scenario, catalogue))
+    code = found.find(lambda: own_code(scenario))
     found.find(lambda: check_selection(scenario.selection, scenario.fleet.num_clients))
     costs = found.find(lambda: costs_of(scenario, used(), machines().fleet, machines().server))
     data = found.find(lambda: _data(scenario, used, on_tokens, cache))
@@ -191,10 +203,12 @@ def _resolved(scenario: Scenario, catalogue: Sequence[Path], on_tokens: OnTokens
         data=data(),
         costs=costs(),
         memory=memory(),
+        own_code=code(),
         fit=fits(),
         variation=machines().variation,
         powers=powers_of(machines().fleet.device_table),
         notes=(
+            *(own.words for own in code().values()),
             *scenario.notes,
             *machines().notes,
             *_tokenizer_notes(used().model, data()),

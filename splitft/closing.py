@@ -6,7 +6,7 @@ from rich.table import Table
 
 from analysis.metrics import TargetReached
 from analysis.summary import RunSummary
-from simulator.caveats import missing_performance
+from simulator.caveats import missing_losses, missing_performance
 from simulator.energy import unknown_energy
 from simulator.overheads import assumed_overhead
 from simulator.setting import Setting
@@ -33,6 +33,7 @@ def closing_table(run: Run, setting: Setting) -> Table:
         *_parameters(run, setting),
         ("cut changes", str(summary.num_cut_changes)),
         *([("performance term", missing)] if (missing := missing_performance(setting.scenario)) else []),
+        *([("selection", missing)] if (missing := missing_losses(setting.scenario)) else []),
         ("can the cut affect learning here?", can_cut_affect_learning(setting)),
         ("assumed overhead of blocks", assumed_overhead(setting).words()),
     ]

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from devices.problems import InputError, Problem
 from simulator.learning import CostOnly, Learning
@@ -18,6 +19,9 @@ from workloads.numerics import numerics_id
 from workloads.run_results import RunResults
 from workloads.store import ResultStore, default_folder, default_max_bytes
 from workloads.tasks import Recipe
+
+if TYPE_CHECKING:
+    from workloads.rules import Rule
 
 RESULTS = "results"
 
@@ -124,12 +128,24 @@ def make_worker(setting: Setting, recipe: Recipe, watch: Watch) -> Worker:
             executor=executor,
             checkpointing=setting.scenario.workload.gradient_checkpointing,
             on_step=watch.on_step,
+            own_rule=_own_rule(setting),
         )
     except ValueError as error:
         raise InputError(Problem(str(error), key="execution.device", value=execution.device)) from None
     for note in trainer.notes:
         watch.on_note(note)
     return trainer
+
+
+def _own_rule(setting: Setting) -> "Rule | None":
+    """Return the user's own rule of aggregation, where the scenario names one."""
+    from workloads.rules import checked
+
+    own = setting.own_code.get("protocol.aggregator")
+    if own is None:
+        return None
+    function = own.load()
+    return lambda base, updates: own.guarded(lambda: checked(base, function(base, updates)))
 
 
 def _memories(setting: Setting, folder: Path | None) -> list[Memory]:

@@ -9,7 +9,9 @@ from workloads.aggregators import LEAVE_DELTA, RELAY, RESTART
 from workloads.lora import Adapter
 from workloads.products import flexlora, residual
 
-RULES: Mapping[str, Callable[[Mapping[str, Tensor], Sequence[Update]], Adapter]] = {
+Rule = Callable[[Mapping[str, Tensor], Sequence[Update]], Adapter]
+
+RULES: Mapping[str, Rule] = {
     "segment": segment,
     "fedavg": fedavg,
     "hetlora": hetlora,
@@ -45,3 +47,14 @@ def merge(
         return merged, base_delta
     missing = residual(base, updates, merged)
     return merged, {layer: base_delta[layer] + values if base_delta else values for layer, values in missing.items()}
+
+
+def checked(base: Mapping[str, Tensor], merged: Mapping[str, Tensor]) -> Adapter:
+    """Return what a user's own rule has made of `base` as an adapter of the same kind of tensors.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if merged.keys() != base.keys() or any(merged[key].shape != values.shape for key, values in base.items()):
+        raise ValueError("it has to return a tensor of the same name and shape for each one of the adapter")
+    return {key: merged[key].to(values) for key, values in base.items()}

@@ -5,7 +5,7 @@ executor's.
 """
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain
 
 import torch
@@ -27,7 +27,7 @@ from workloads.lora import Adapter
 from workloads.models import ModelFiles
 from workloads.numerics import numerics_id
 from workloads.results import SavedState
-from workloads.rules import merge
+from workloads.rules import Rule, merge
 from workloads.sequential import Sequential
 from workloads.split import at_least_float32, next_token_loss, next_tokens
 from workloads.states import load_state, save_state
@@ -58,6 +58,7 @@ class TorchTrainer:
         checkpointing: whether blocks keep their inputs alone for the backward pass and compute the rest again: the same
             numbers in less memory and more time.
         on_step: called with a number of client-steps as they are done; None where nobody watches.
+        own_rule: the user's own rule of aggregation; None where tasks name one of ours.
 
     Raises:
         ValueError: the device or dtype is not available, or the recipe is for another machine.
@@ -74,6 +75,7 @@ class TorchTrainer:
         executor: ExecutorName = "sequential",
         checkpointing: bool = False,
         on_step: OnStep | None = None,
+        own_rule: Rule | None = None,
     ) -> None:
         agree(recipe.numerics, device)
         self.numerics = numerics_id(device, recipe.dtype, executor)
@@ -83,6 +85,7 @@ class TorchTrainer:
         self.notes: tuple[str, ...] = ()
         self._executor = self._make_executor(executor)
         self._on_step = on_step or (lambda _num_steps: None)
+        self._own_rule = own_rule
         self._states: dict[str, State] = {}
 
     def _make_executor(self, name: ExecutorName) -> Executor:
@@ -142,9 +145,16 @@ class TorchTrainer:
             Update(adapter=self._states[key].adapter, ranks=self._own_rows(task, self._states[key]), weight=weight)
             for key, weight in zip(task.updates, task.weights, strict=True)
         ]
-        adapter, delta = merge(task.rule, base.adapter, base.base_delta, updates, lambda: self._restart(task))
+        adapter, delta = self._merged(task, base, updates)
         self._states[task.key] = State(adapter=adapter, base_delta=delta)
         return task.key
+
+    def _merged(
+        self, task: AggregateTask, base: State, updates: Sequence[Update]
+    ) -> tuple[Adapter, Mapping[str, Tensor]]:
+        if self._own_rule is not None:
+            return self._own_rule(base.adapter, updates), base.base_delta
+        return merge(task.rule, base.adapter, base.base_delta, updates, lambda: self._restart(task))
 
     def _buffered(self, base: Adapter, task: AggregateTask) -> Adapter:
         starts, adapters = ([self._states[key].adapter for key in keys] for keys in (task.starts, task.updates))

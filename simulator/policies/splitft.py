@@ -7,16 +7,16 @@ its z-score. Less than one whole block is a dead band, which is what makes the c
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
-from simulator.policies.observation import Decision, Observation
-from simulator.scenario import SplitFTPolicy
+from simulator.policies.observation import Decision, Memory, Observation
+from simulator.policy_sections import SplitFTPolicy
 
 MIN_DELTA_FRAC = 0.01  # a further block costs at least this fraction of its client time, so that a gap stays finite
 MIN_STD_FRAC = 0.02  # performances closer together than this fraction of their mean count as equal
 
 
-def splitft(observations: Sequence[Observation], memory: Mapping[int, float], settings: SplitFTPolicy) -> Decision:
+def splitft(observations: Sequence[Observation], memory: Memory, settings: SplitFTPolicy) -> Decision:
     """Return the next cuts; `memory` holds each client's moving average of its step time at its present cut, in s."""
     average_s = {**memory, **{o.client: _averaged(o, memory, settings) for o in observations if o.busy_s is not None}}
     known = [o for o in observations if o.busy_s is not None]
@@ -25,22 +25,22 @@ def splitft(observations: Sequence[Observation], memory: Mapping[int, float], se
     cuts, reasons = {}, {}
     for o in observations:
         if o.cut is None or o.busy_s is None:
-            cuts[o.client] = _clip(settings.initial_cut if o.cut is None else o.cut, o)
+            cuts[o.client] = o.clip(settings.initial_cut if o.cut is None else o.cut)
             reasons[o.client] = "initial"
     for o, score in zip(known, scores, strict=True):
         assert o.cut is not None  # what has been observed has been somewhere
         delta_s = _seconds_of_one_more_block(o)
         gap = _bounded((mean_s - average_s[o.client]) / delta_s, settings.max_move)
         raw = settings.gamma_res * gap + settings.gamma_perf * score
-        cut = _clip(o.cut + math.trunc(_bounded(raw, settings.max_move)), o)
+        cut = o.clip(o.cut + math.trunc(_bounded(raw, settings.max_move)))
         cuts[o.client], reasons[o.client] = cut, _reason(cut - o.cut, settings.gamma_res * gap, raw)
         average_s[o.client] += (cut - o.cut) * delta_s  # what it would have been at the new cut
     return Decision(cuts=cuts, reasons=reasons, memory=average_s)
 
 
-def _averaged(o: Observation, memory: Mapping[int, float], settings: SplitFTPolicy) -> float:
+def _averaged(o: Observation, memory: Memory, settings: SplitFTPolicy) -> float:
     assert o.busy_s is not None
-    before = memory.get(o.client, o.busy_s)
+    before: float = memory.get(o.client, o.busy_s)
     return before + settings.smoothing * (o.busy_s - before)
 
 
@@ -63,10 +63,6 @@ def _z_scores(performances: Sequence[float | None]) -> list[float]:
 
 def _bounded(value: float, limit: float) -> float:
     return max(-limit, min(limit, value))
-
-
-def _clip(cut: int, o: Observation) -> int:
-    return max(o.min_cut, min(cut, o.max_cut))
 
 
 def _reason(move: int, resources: float, raw: float) -> str:

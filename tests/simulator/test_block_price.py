@@ -7,9 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from simulator.block_price import observed_price
-from simulator.observe import observations
+from simulator.observe import Ahead, observations
+from simulator.policies.observation import CutCosts
 from simulator.protocols.rounds import ClientLog, ClientPlan, PaddedBatch, RoundLog
 from simulator.setting import resolve
+from tests.simulator.observed import never
 from tests.small_run import SMALL, small
 
 DEEP = "smollm2-360m"  # 32 blocks, and an LM head that weighs as much as five of them
@@ -47,7 +49,8 @@ def observed(setting, client, cut, batches, slowdown=1.0):
         num_steps=len(batches),
         status="finished",
     )
-    [seen] = observations(setting, RoundLog(round=1, start_s=0.0, end_s=1.0, clients=(log,)), {})
+    ahead = {client: Ahead(draw=0.0, costs=CutCosts(never, never))}
+    [seen] = observations(setting, RoundLog(round=1, start_s=0.0, end_s=1.0, clients=(log,)), {}, ahead)
     return seen
 
 

@@ -79,7 +79,7 @@ def test_a_step_is_the_work_of_the_whole_model_and_nothing_is_coded():
 
 def test_the_server_runs_no_model():
     setting = fed()
-    memory = setting.memory.server([8] * 3, slots=1)
+    memory = setting.memory.server([8] * 3, steps_at_once=1)
     assert (memory.weights_bytes, memory.activations_bytes, memory.logits_bytes) == (0, 0, 0)
     whole = client_part(setting.shape, setting.lora, 8)
     # the global adapter and three that are handed in, float32, rank 16 in each of 8 blocks

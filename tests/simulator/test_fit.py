@@ -111,7 +111,7 @@ def test_a_scenario_that_excludes_everybody_is_refused(own: Path) -> None:
 def test_the_server_has_copies_for_those_who_take_part_alone(own: Path) -> None:
     # A server that holds the part of one client with cut 4, and not that of three.
     memory = setting(own, FIXED, "costs.oom=exclude").memory
-    one, three = (memory.server([4] * num, slots=1).total_bytes for num in (1, 3))
+    one, three = (memory.server([4] * num, steps_at_once=1).total_bytes for num in (1, 3))
     assert three > one
     (own / "server.yaml").write_text(DEVICE.format(usable=f"{one / GIBI + 1e-9:.9f}"))
     overrides = (FIXED, "server.device=server")

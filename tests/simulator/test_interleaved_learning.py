@@ -102,4 +102,4 @@ def test_one_adapter_for_all_is_said_and_takes_the_memory_of_one(kind):
     assert can_cut_affect_learning(copies).startswith("no")
     told = "yes: what is on the server has one adapter and one optimizer for all clients"
     assert can_cut_affect_learning(shared) == told
-    assert shared.memory.server([2, 2, 2], slots=1) == copies.memory.server([2], slots=1)
+    assert shared.memory.server([2, 2, 2], steps_at_once=1) == copies.memory.server([2], steps_at_once=1)

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from devices.problems import InputError
 from simulator.memory import RUNTIME_BYTES, MemoryModel, PartMemory, max_feasible_cut
+from simulator.sections import ServerSection
 from tests.simulator.device_profiles import device
 from tests.workloads.known_models import KNOWN_MODELS
 from tests.workloads.small_models import CONFIGS
@@ -44,7 +45,7 @@ def test_a_client_of_gpt2_holds_what_is_derived_by_hand() -> None:
 
 def test_a_server_shares_weights_and_keeps_adapters_for_every_client() -> None:
     memory = model()
-    alone, three = memory.server([2], slots=1), memory.server([2, 2, 5], slots=1)
+    alone, three = memory.server([2], steps_at_once=1), memory.server([2, 2, 5], steps_at_once=1)
     # Weights and moments of the third copy's blocks 6..12: ranks 8 and 6 times 16; of a second: 8 and 9 times 16.
     assert three.adapters_bytes - alone.adapters_bytes == 12 * 4_608 * ((8 + 9 * 16) + (8 + 6 * 16))
     assert replace(three, adapters_bytes=0) == replace(alone, adapters_bytes=0)
@@ -60,7 +61,9 @@ def test_frozen_rows_take_memory_but_no_gradient_and_no_moments() -> None:
     assert more == 4 * 4_608 * 8
     assert frozen.client(2).activations_bytes - excluded.client(2).activations_bytes == 4 * 128 * 4 * 8 * 2
     # On the server 8 rows of block 3 for each client, in each of which they are weights alone.
-    more = frozen.server([2, 2], slots=1).adapters_bytes - excluded.server([2, 2], slots=1).adapters_bytes
+    more = (
+        frozen.server([2, 2], steps_at_once=1).adapters_bytes - excluded.server([2, 2], steps_at_once=1).adapters_bytes
+    )
     assert more == 2 * 4 * 4_608 * 8
 
 
@@ -71,13 +74,19 @@ def test_where_b_alone_is_trained_a_has_no_gradient_and_no_moments() -> None:
     assert memory.client(2).adapters_bytes - of_b.client(2).adapters_bytes == 3 * 4 * 2 * 768 * (16 + 8)
 
 
-def test_every_slot_of_a_server_has_its_own_activations_and_logits() -> None:
+def test_every_step_under_way_on_an_accelerator_has_its_own_activations_and_logits() -> None:
     memory = model()
-    one, two = memory.server([2, 3], slots=1), memory.server([2, 3], slots=2)
-    assert two.activations_bytes == 2 * one.activations_bytes == 2 * memory.server([2], slots=1).activations_bytes
+    one, two = (memory.server([2, 3], steps_at_once=num) for num in (1, 2))
+    alone = memory.server([2], steps_at_once=1)
+    assert two.activations_bytes == 2 * one.activations_bytes == 2 * alone.activations_bytes
     assert two.logits_bytes == 2 * one.logits_bytes
     assert two.adapters_bytes - one.adapters_bytes == 4 * 4_608 * (8 + 9 * 16)  # one more gradient
     assert two.weights_bytes == one.weights_bytes
+
+
+def test_an_accelerator_works_on_one_step_unless_it_is_shared() -> None:
+    assert ServerSection(slots=4).steps_at_once(10) == 1
+    assert ServerSection(slots=4, discipline="processor-sharing").steps_at_once(10) == 3  # of 10 on 4, the most on one
 
 
 def test_without_a_split_the_client_holds_the_head_and_its_logits() -> None:
@@ -87,7 +96,7 @@ def test_without_a_split_the_client_holds_the_head_and_its_logits() -> None:
 
 
 def test_the_total_is_the_sum_of_its_terms() -> None:
-    memory = model().server([4], slots=1)
+    memory = model().server([4], steps_at_once=1)
     assert memory.total_bytes == (
         memory.weights_bytes
         + memory.adapters_bytes
@@ -121,10 +130,10 @@ def test_unknown_memory_is_an_error(usable: int | None) -> None:
 
 def test_the_table_has_a_row_for_each_cut() -> None:
     memory = model()
-    rows = memory.table(num_clients=3, slots=2)
+    rows = memory.table(num_clients=3, steps_at_once=2)
     assert [row.cut for row in rows] == list(range(1, 12))
     assert rows[4].client == memory.client(5)
-    assert rows[4].server == memory.server([5, 5, 5], slots=2)
+    assert rows[4].server == memory.server([5, 5, 5], steps_at_once=2)
 
 
 @given(
@@ -138,6 +147,6 @@ def test_a_deeper_cut_never_takes_less_on_the_client_nor_more_on_the_server(
 ) -> None:
     memory = model(shape, batch_size=batch_size, length_tokens=length_tokens, sides=sides)
     clients = [memory.client(cut).total_bytes for cut in range(1, shape.num_blocks + 1)]
-    servers = [memory.server([cut], slots=1).total_bytes for cut in range(1, shape.num_blocks)]
+    servers = [memory.server([cut], steps_at_once=1).total_bytes for cut in range(1, shape.num_blocks)]
     assert clients == sorted(clients)
     assert servers == sorted(servers, reverse=True)

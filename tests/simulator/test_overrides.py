@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from devices.problems import InputError
 from devices.strict_yaml import parse_document
 from simulator.overrides import apply_overrides, parse_overrides
+from simulator.policy_sections import FixedPolicy, PerDevicePolicy, SplitFTPolicy
 from simulator.scenario import Scenario, to_mapping
-from simulator.sections import FixedPolicy, PerDevicePolicy, SplitFTPolicy
 from simulator.workload_section import IidPartition, OptimizerSection, QuantitySkewPartition
 
 BASE = """\
@@ -222,7 +222,7 @@ def test_asking_for_both_forms_of_a_fleet_is_refused_in_any_order(base: Path) ->
         ("kind=x", "--set: kind: unknown key; allowed: name, "),
         (
             "policy.kind=fixt",
-            "--set: policy.kind: unknown kind 'fixt'; allowed: splitft, fixed, per-device; did you mean",
+            "--set: policy.kind: unknown kind 'fixt'; allowed: splitft, fixed, per-device, random, ",
         ),
         ("rounds.x=3", "--set: rounds: this is 8: nothing can be set below it, as in rounds.x"),
         ("fleet.clients.2.count=3", "--set: fleet.clients.2: no such position in the list; allowed: 0 to 1"),

@@ -85,7 +85,7 @@ def test_memory_is_that_of_the_priced_model_and_max_cut_counts_blocks_of_the_one
         cuts = [cut for cut in range(1, NUM_BLOCKS) if made.models.priced_cut(cut) <= fits]
         assert made.max_cuts[number] == max(cuts, default=0)
     assert made.memory.client(3) == memory.client(priced_cut(3, NUM_BLOCKS, priced.num_blocks))
-    assert made.memory.server([3], slots=1) == memory.server([priced_cut(3, NUM_BLOCKS, 28)], slots=1)
+    assert made.memory.server([3], steps_at_once=1) == memory.server([priced_cut(3, NUM_BLOCKS, 28)], steps_at_once=1)
 
 
 def test_tables_speak_of_both_cuts() -> None:

@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from devices.problems import InputError
+from simulator.choosing import SELECTIONS
 from simulator.collector import paused
 from simulator.fluid import Link
 from simulator.learning import CostOnly
 from simulator.participation_section import Selection
 from simulator.recorder import RunWriter
-from simulator.run import SELECTIONS, Simulation
+from simulator.run import Simulation
 from simulator.scenario import Scenario
 from simulator.selection import largest_cohort
 from simulator.setting import resolve
@@ -56,8 +57,8 @@ def test_the_clock_keeps_state_of_those_alone_who_have_taken_part() -> None:
     simulation = Simulation(resolve(phones()), CostOnly(), writer, lambda _: None)
     simulation.run()
     clients = writer.records().clients
-    assert set(simulation._cuts) == set(clients.client)
-    assert 40 < len(simulation._cuts) <= 3 * 40
+    assert set(simulation._cuts.now) == set(clients.client)
+    assert 40 < len(simulation._cuts.now) <= 3 * 40
     assert (clients.groupby("round").client.nunique() == 40).all()
 
 

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 
 from devices.problems import InputError
 from devices.strict_yaml import parse_document, read_document
+from simulator.choosing import SELECTIONS
+from simulator.deciding import POLICIES
 from simulator.fields import MAX_COUNT
 from simulator.participation_section import (
     AllSelection,
@@ -23,6 +25,7 @@ from simulator.participation_section import (
     RandomSelection,
     TraceAvailability,
 )
+from simulator.policy_sections import FixedPolicy, PerDevicePolicy, SplitFTPolicy
 from simulator.scenario import (
     FOLDER,
     Scenario,
@@ -32,7 +35,7 @@ from simulator.scenario import (
     to_mapping,
     to_yaml,
 )
-from simulator.sections import ExecutionSection, FixedPolicy, FleetSection, PerDevicePolicy, SeedSection, SplitFTPolicy
+from simulator.sections import ExecutionSection, FleetSection, SeedSection
 from simulator.workload_section import IidPartition, LengthDirichletPartition, LoraSection, WorkloadSection
 from workloads.shapes import ModelShape, lora_targets
 
@@ -314,7 +317,7 @@ def test_a_scenario_cannot_be_changed() -> None:
         ("selection: all", "mine.yaml:2: selection: expected a mapping, got 'all'"),
         (
             "selection: {kind: randm}",
-            "mine.yaml:2: selection.kind: unknown kind 'randm'; allowed: all, random, over-commit, deadline; did you",
+            "mine.yaml:2: selection.kind: unknown kind 'randm'; allowed: all, random, over-commit, deadline, oort",
         ),
         (
             "selection: {kind: random, fraction: 0.1, count: 3}",
@@ -372,7 +375,48 @@ def test_a_scenario_cannot_be_changed() -> None:
         ),
         (
             "policy: {kind: fixt}",
-            "mine.yaml:2: policy.kind: unknown kind 'fixt'; allowed: splitft, fixed, per-device; did you mean 'fixed'?",
+            "mine.yaml:2: policy.kind: unknown kind 'fixt'; allowed: splitft, fixed, per-device, random, memory-greed",
+        ),
+        (
+            "policy: {kind: optimal, min_cut: 4, max_cut: 3}",
+            "mine.yaml:2: policy.min_cut: must not exceed max_cut (3), got 4",
+        ),
+        (
+            "policy: {kind: dtfl, smoothing: 0}",
+            "mine.yaml:2: policy.smoothing: expected a number greater than 0, got 0",
+        ),
+        (
+            "policy: {kind: rate-threshold, slow_links: deep}",
+            "mine.yaml:2: policy.slow_links: expected 'shallower' or 'deeper', got 'deep'; did you mean 'deeper'?",
+        ),
+        ("policy: {kind: bandit, arms: 3}", "mine.yaml:2: policy.arms: unknown key; allowed: kind, min_cut, max_cut, "),
+        (
+            "policy: {kind: weighted-cost, client: -1}",
+            "mine.yaml:2: policy.client: expected a number of at least 0, got -1",
+        ),
+        (
+            'policy: {kind: "mine.py:"}',
+            "mine.yaml:2: policy.kind: expected own code as FILE.py:NAME or MODULE:NAME, got 'mine.py:'",
+        ),
+        (
+            'policy: {kind: "mine.py:half", settings: {a: [1]}}',
+            "mine.yaml:2: policy.settings.a: expected true or false or a whole number or a number or text, got a list",
+        ),
+        (
+            "selection: {kind: oort, fraction: 0.1, count: 3}",
+            "mine.yaml:2: selection.count: excludes 'fraction': keep one of the two, got 3",
+        ),
+        (
+            "selection: {kind: oort, exploration: 0.1}",
+            "mine.yaml:2: selection.least_exploration: must not exceed 0.1, got 0.2",
+        ),
+        (
+            'selection: {kind: "mine.py:x", cnt: 3}',
+            "mine.yaml:2: selection.cnt: unknown key; allowed: kind, count, settings, min_clients",
+        ),
+        (
+            'protocol: {aggregator: ":x"}',
+            "mine.yaml:2: protocol.aggregator: expected own code as FILE.py:NAME or MODULE:NAME, got ':x'",
         ),
         ("policy: {kind: fixed, min_cut: 1}", "mine.yaml:2: policy.min_cut: unknown key; allowed: kind, cut"),
         ("policy: {kind: fixed, cut: 0}", "mine.yaml:2: policy.cut: expected a number of at least 1, got 0"),
@@ -603,7 +647,17 @@ def policies() -> st.SearchStrategy[dict[str, Any]]:
     per_device = st.fixed_dictionaries(
         {"kind": st.just("per-device")}, optional={"cuts": st.dictionaries(IDS, COUNTS, max_size=3), "default": COUNTS}
     )
-    return st.one_of(splitft, fixed, per_device)
+    moving = st.builds(
+        lambda kind, cuts, rest: {"kind": kind, "min_cut": cuts[0], "max_cut": cuts[1], **rest},
+        st.sampled_from(["random", "optimal", "dtfl", "memory-greedy", "rate-threshold", "weighted-cost", "bandit"]),
+        st.tuples(COUNTS, COUNTS).map(sorted),
+        section(every=COUNTS),
+    )
+    settings = st.dictionaries(TEXTS, st.booleans() | COUNTS | POSITIVE | TEXTS, max_size=3)
+    own = st.fixed_dictionaries(
+        {"kind": st.sampled_from(["a/b.py:c", "package.module:name"])}, optional={"settings": settings}
+    )
+    return st.one_of(splitft, fixed, per_device, moving, own)
 
 
 CLIENT = st.fixed_dictionaries({"device": IDS, "network": IDS}, optional={"via": st.none() | IDS, "count": COUNTS})
@@ -748,7 +802,14 @@ def test_what_the_template_has_in_comments_loads_too(tmp_path: Path) -> None:
         scenario = load(tmp_path, FLEET_YAML + text)
         kinds |= {scenario.policy.kind, scenario.protocol.kind, scenario.workload.partition.kind}
     protocols = {"sl", "sfl-v1", "sfl-v2", "sfl-pipelined", "local-loss", "fed-lora", "fedbuff"}
-    assert kinds == {"splitft", "fixed", "per-device", "length-dirichlet", "iid", "quantity-skew", *protocols}
+    policies = {*POLICIES, "mine.py:half"}
+    assert kinds == {*policies, "length-dirichlet", "iid", "quantity-skew", *protocols}
+
+
+def test_what_the_template_shows_of_selections_loads_too(tmp_path: Path) -> None:
+    shown = [line[2:] for line in template("mine").splitlines() if line.startswith("# selection")]
+    kinds = {load(tmp_path, FLEET_YAML + line[: line.rindex("}") + 1]).selection.kind for line in shown}
+    assert kinds == {*SELECTIONS, "oort", "mine.py:choose"} - {"all"}
 
 
 def test_the_template_is_not_listed_as_shipped() -> None:

@@ -3,24 +3,22 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.policies.observation import Observation
 from simulator.policies.splitft import splitft
 from simulator.scenario import SplitFTPolicy
+from tests.simulator.observed import observed
 
 SETTINGS = SplitFTPolicy(kind="splitft")
 
 
-def observation(client=0, cut=4, busy_s=1.0, block_s=0.1, server_block_s=0.0, performance=0.5, min_cut=1, max_cut=11):
-    return Observation(
-        client=client,
-        device="d",
+def observation(client=0, *, cut=4, busy_s=1.0, block_s=0.1, server_block_s=0.0, performance=0.5, **bounds):
+    return observed(
+        client,
         cut=cut,
-        min_cut=min_cut,
-        max_cut=max_cut,
         busy_s=busy_s,
         client_block_s=block_s,
         server_block_s=server_block_s,
         performance=performance,
+        **bounds,
     )
 
 

@@ -114,3 +114,9 @@ def test_it_says_why_a_run_ended_early(tmp_path):
     rows = closing_rows(rounds=2, availability=trace)
     assert rows["did not count"] == "1 dropped, of 1 times a client took part"
     assert rows["ended early"].startswith("round 2 could not start: after 0.001 simulated seconds")
+
+
+def test_oort_goes_by_durations_where_nothing_is_learned_and_that_is_said_once():
+    assert "selection" not in closing_rows()
+    rows = closing_rows(selection={"kind": "oort", "count": 2})
+    assert rows["selection"] == "oort goes by durations alone: a cost-only run does not know how well clients learn"

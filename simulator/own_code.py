@@ -1,0 +1,140 @@
+"""The user's own policies, selections and rules of aggregation: found by name, executed only in a run.
+
+A scenario names them as `path/to/file.py:name`, relative to itself, or as `module:name` of an installed package. What
+is looked up is text: its sha256 is a part of the run's identity, and a check finds out whether the function is there
+without executing it.
+"""
+
+import ast
+import hashlib
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from devices.problems import InputError, Problem, did_you_mean
+from simulator.models import beside
+from simulator.scenario import Scenario
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnCode:
+    """A function of the user's, as its file was when it was looked up.
+
+    Attributes:
+        key: of the scenario that names it.
+        kind: the value there.
+        file: where it was found.
+        name: of the function.
+        source: text of the file.
+    """
+
+    key: str
+    kind: str
+    file: Path
+    name: str
+    source: bytes
+
+    @property
+    def sha256(self) -> str:
+        """Return the digest of the file in hex."""
+        return hashlib.sha256(self.source).hexdigest()
+
+    @property
+    def words(self) -> str:
+        """Return what a user is told of it before it is executed."""
+        return f"this scenario runs code: {self.key} is '{self.name}' of {self.file} (sha256 {self.sha256[:12]})"
+
+    def load(self) -> Callable[..., Any]:
+        """Execute the file and return the function.
+
+        Raises:
+            InputError: the file fails, or the name is nothing that can be called.
+        """
+        module = ModuleType(f"splitft_own_{self.sha256[:16]}")
+        module.__file__ = str(self.file)
+        sys.modules[module.__name__] = module  # where dataclasses look for their own module
+        self.guarded(lambda: exec(compile(self.source, str(self.file), "exec"), module.__dict__))  # noqa: S102
+        function = getattr(module, self.name, None)
+        if not callable(function):
+            raise self.problem(f"'{self.name}' is no function")
+        loaded: Callable[..., Any] = function
+        return loaded
+
+    def guarded(self, call: Callable[[], Any]) -> Any:
+        """Return what a call of the user's code returns.
+
+        Raises:
+            InputError: it raised something; the message says what and in which line of the file.
+        """
+        try:
+            return call()
+        except Exception as error:
+            frames = traceback.extract_tb(error.__traceback__)
+            lines = [frame.lineno for frame in frames if frame.filename == str(self.file)]
+            place = f", line {lines[-1]}" if lines else ""
+            raise self.problem(f"'{self.name}' failed: {type(error).__name__}: {error}{place}") from error
+
+    def problem(self, message: str) -> InputError:
+        """Return an error that blames this code."""
+        return InputError(Problem(f"{message} ({self.file})", key=self.key, value=self.kind))
+
+
+def own_code(scenario: Scenario) -> Mapping[str, OwnCode]:
+    """Return the user's own code that a scenario names, by key; nothing is executed.
+
+    Raises:
+        InputError: a file cannot be read or is no Python, or has no such name.
+    """
+    named = {
+        "policy.kind": scenario.policy.kind,
+        "selection.kind": scenario.selection.kind,
+        "protocol.aggregator": scenario.protocol.aggregator,
+    }
+    return {key: _found(scenario, key, kind) for key, kind in named.items() if ":" in kind}
+
+
+def _found(scenario: Scenario, key: str, kind: str) -> OwnCode:
+    place, _, name = kind.rpartition(":")
+    file = Path(beside(scenario, place)) if place.endswith(".py") else _module_file(place)
+    try:
+        if file is None:
+            raise InputError(Problem(f"there is no module '{place}' with a Python file", key=key, value=kind))
+        code = OwnCode(key=key, kind=kind, file=file, name=name, source=file.read_bytes())
+        names = _names(ast.parse(code.source))
+    except OSError as error:
+        raise InputError(Problem(f"{file}: {error.strerror}", key=key, value=kind)) from None
+    except (SyntaxError, ValueError) as error:
+        raise InputError(Problem(f"{file} is not valid Python: {error}", key=key, value=kind)) from None
+    if name not in names:
+        raise code.problem(f"has no '{name}'; it has {', '.join(names) or 'nothing'}{did_you_mean(name, names)}")
+    return code
+
+
+def _module_file(module: str) -> Path | None:
+    with suppress(ImportError, ValueError):
+        spec = importlib.util.find_spec(module)
+        if spec is not None and spec.origin is not None and spec.origin.endswith(".py"):
+            return Path(spec.origin)
+    return None
+
+
+def _names(tree: ast.Module) -> list[str]:
+    """Return what a module defines at its top level: functions, classes, assignments and imports."""
+    names: list[str] = []
+    for node in tree.body:
+        match node:
+            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+                names.append(name)
+            case ast.Assign(targets=targets):
+                names += [target.id for target in targets if isinstance(target, ast.Name)]
+            case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
+                names += [alias.asname or alias.name for alias in aliases]
+            case _:
+                pass
+    return names

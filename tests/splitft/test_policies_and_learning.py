@@ -1,0 +1,36 @@
+"""What cut policies do to learning: nothing, unless something depends on where the model is cut."""
+
+import pytest
+
+import splitft
+from simulator.deciding import POLICIES
+from tests.small_run import SMALL, small
+
+pytestmark = pytest.mark.torch
+
+
+def losses(cut_rank_sides):
+    """Return the held-out losses of a run with each policy, and which cuts it had."""
+    workload = {**SMALL["workload"], "max_length_tokens": 16, "local_steps": 1}
+    workload["lora"] = {"cut_rank_sides": cut_rank_sides}
+    found = {}
+    for kind in POLICIES:
+        policy = {"kind": kind} | ({"cuts": {"rpi5-8gb": 1, "rtx-3060-12gb": 6}} if kind == "per-device" else {})
+        run = splitft.run(small(workload=workload, policy=policy, evaluation={"max_samples": 8, "every": 2}))
+        found[kind] = (run.evals.loss.tolist(), run.clients.cut.tolist())
+    return found
+
+
+def test_with_equal_ranks_all_policies_end_with_the_same_loss_to_the_bit():
+    found = losses("none")
+    assert len({tuple(cuts) for _, cuts in found.values()}) > 5  # policies do differ in their cuts
+    assert len({tuple(loss) for loss, _ in found.values()}) == 1
+
+
+def test_with_a_lower_rank_at_the_cut_they_do_not():
+    found = losses("both")
+    first = {loss[0] for loss, _ in found.values()}
+    assert len(first) == 1  # before training
+    by_cuts = {tuple(cuts): loss[-1] for loss, cuts in found.values()}
+    assert len(by_cuts) > 5
+    assert len(set(by_cuts.values())) == len(by_cuts)  # as many losses as there are different cuts
