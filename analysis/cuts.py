@@ -19,7 +19,8 @@ MAX_LINES = 10
 
 def cuts(run: RunRecords) -> Figure:
     """Draw the cut of each client over rounds; for more than 10 clients, how many of them have each cut."""
-    table = run.clients.set_index(["round", "client"])["cut"].unstack("client")  # noqa: PD010 - it keeps gaps as NaN
+    last = run.clients.drop_duplicates(["round", "client"], keep="last")  # a client may take several turns in a round
+    table = last.set_index(["round", "client"])["cut"].unstack("client")  # noqa: PD010 - it keeps gaps as NaN
     table = table.reindex(range(int(table.index.min()), int(table.index.max()) + 1))
     figure = new_figure(4.2)
     axes = figure.add_subplot()

@@ -55,6 +55,7 @@ KIND_STYLES = {
     "server_validation": KindStyle("#D55E00", "////"),
     "aggregate": KindStyle("#E69F00"),
     "server_wait": KindStyle("#F5EB8C", "....", "#777777"),
+    "overlap_wait": KindStyle("#F5EB8C", "////", "#777777"),
     "round_wait": KindStyle("#E4E4E4"),
     "offline": KindStyle("#FFFFFF", "xxxx", "#777777"),
 }

@@ -10,6 +10,10 @@ ClientRound = Callable[[Participant, ClientPlan], Steps]
 """What a client does in a round, step by step."""
 
 
+PathS = Callable[[World, int, ClientPlan, ClientRound], float]
+"""How long a client's round would take it alone, in s: `path_s`, or `played_s` where a client does several things."""
+
+
 class Alone(Participant):
     """A participant for whom no time passes: it adds up the time that would.
 
@@ -30,7 +34,7 @@ class Alone(Participant):
         self.path_s += seconds
         yield from ()
 
-    def serve(self, kind: str, seconds: float) -> Steps:  # noqa: ARG002
+    def serve(self, kind: str, seconds: float, **how: object) -> Steps:  # noqa: ARG002
         """Add the time of the server's work."""
         self.at_server_s.append(self.path_s)
         self.path_s += seconds
@@ -47,6 +51,14 @@ class Alone(Participant):
 def path_s(world: World, number: int, plan: ClientPlan, client_round: ClientRound) -> float:
     """Return how long a client's round, the n-th of the run, would take it alone, in s."""
     return _played(world, number, plan, client_round).path_s
+
+
+def played_s(world: World, number: int, plan: ClientPlan, client_round: ClientRound) -> float:
+    """Return how long a client's round takes it in a world of its own, in s, even if it does things at once."""
+    own = world.anew()
+    me = Participant(world=own, client=plan.client, round=number)
+    own.env.run(me.begin(client_round(me, plan)))
+    return me.ended_s
 
 
 def lags_s(world: World, number: int, plan: ClientPlan, client_round: ClientRound) -> tuple[float, ...]:

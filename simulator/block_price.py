@@ -6,9 +6,11 @@ part is therefore taken from the cost model, and the seconds from what was obser
 price is what the cost model asks for a further block; where a device is slower than its profile says, so is its block.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from simulator.cost import Costs, StepCosts
+from simulator.cost import StepCosts
+from simulator.local_steps import LocalStepCosts
 from simulator.protocols.rounds import ClientLog, PaddedBatch
 
 ON_CLIENT = ("client_forward", "client_backward", "client_optimizer")
@@ -22,16 +24,20 @@ class BlockPrice:
     on_server_s: float
 
 
-def observed_price(c: ClientLog, costs: Costs, num_blocks: int) -> BlockPrice:
+StepOf = Callable[[int, int, int, int], StepCosts | LocalStepCosts]
+"""What a step of the protocol costs, by client, cut, batch size and length: `Costs.step` or `Costs.local_step`."""
+
+
+def observed_price(c: ClientLog, step_of: StepOf, num_blocks: int) -> BlockPrice:
     """Return what one block took in a client's round.
 
     Args:
         c: the round of a client that has finished it.
-        costs: what a step costs, by cut.
+        step_of: what a step costs, by cut.
         num_blocks: of the model in which cuts are counted.
     """
-    shares = [_shares(costs, c.plan.client, c.plan.cut, batch, num_blocks) for batch in c.plan.steps]
-    whole = [costs.step(c.plan.client, c.plan.cut, batch.num_samples, batch.length_tokens) for batch in c.plan.steps]
+    shares = [_shares(step_of, c.plan.client, c.plan.cut, batch, num_blocks) for batch in c.plan.steps]
+    whole = [step_of(c.plan.client, c.plan.cut, batch.num_samples, batch.length_tokens) for batch in c.plan.steps]
     client_share = sum(share.on_client_s for share in shares) / sum(map(_on_client_s, whole))
     server_share = sum(share.on_server_s for share in shares) / sum(step.server_step_s for step in whole)
     return BlockPrice(
@@ -40,11 +46,11 @@ def observed_price(c: ClientLog, costs: Costs, num_blocks: int) -> BlockPrice:
     )
 
 
-def _shares(costs: Costs, client: int, cut: int, batch: PaddedBatch, num_blocks: int) -> BlockPrice:
+def _shares(step_of: StepOf, client: int, cut: int, batch: PaddedBatch, num_blocks: int) -> BlockPrice:
     """Return what one block is charged in one step: the mean over all cuts, since blocks may differ."""
 
-    def step(at_cut: int) -> StepCosts:
-        return costs.step(client, at_cut, batch.num_samples, batch.length_tokens)
+    def step(at_cut: int) -> StepCosts | LocalStepCosts:
+        return step_of(client, at_cut, batch.num_samples, batch.length_tokens)
 
     deepest = num_blocks - 1
     if deepest == 1:  # the only cut there is: nothing to compare with, and nowhere to move
@@ -56,5 +62,5 @@ def _shares(costs: Costs, client: int, cut: int, batch: PaddedBatch, num_blocks:
     )
 
 
-def _on_client_s(step: StepCosts) -> float:
+def _on_client_s(step: StepCosts | LocalStepCosts) -> float:
     return step.client_forward_s + step.client_backward_s + step.client_optimizer_s

@@ -4,6 +4,7 @@ from devices.fleets import FleetMixture
 from simulator.costs_section import CostsSection
 from simulator.participation_section import OortSelection
 from simulator.policy_sections import OwnPolicy, SplitFTPolicy
+from simulator.protocol_section import UNSPLIT
 from simulator.scenario import Scenario
 
 UNKNOWN = "a cost-only run does not know how well clients learn"
@@ -11,7 +12,7 @@ UNKNOWN = "a cost-only run does not know how well clients learn"
 
 def missing_performance(scenario: Scenario) -> str | None:
     """Return why the policy's performance term is 0, where it is (`simulator.policies.splitft`)."""
-    if scenario.execution.trainer != "cost-only":
+    if scenario.execution.trainer != "cost-only" or scenario.protocol.kind in UNSPLIT:
         return None
     match scenario.policy:
         case SplitFTPolicy(gamma_perf=gamma) if gamma > 0:

@@ -6,7 +6,7 @@ links and of the server is not priced here; the clock finds it.
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from devices.profiles import DeviceProfile
 from simulator.exchange import Exchange, RoundCosts, StackedRanks
+from simulator.local_steps import LocalStepCosts, WholeStepCosts
 from simulator.moving import MoveCosts, move_costs
 from simulator.passes import Passes
 from simulator.protocols.rounds import CutMove
@@ -46,6 +47,7 @@ class StepCosts:
         gradient_bytes: the gradient at the cut, encoded.
         client_backward_s: decoding of the gradient and backward pass.
         client_optimizer_s: optimizer step of the client part.
+        server_optimizer_s: the optimizer's part of `server_step_s`.
     """
 
     client_forward_s: float
@@ -55,6 +57,7 @@ class StepCosts:
     gradient_bytes: int
     client_backward_s: float
     client_optimizer_s: float
+    server_optimizer_s: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +83,12 @@ class Costs(Protocol):
 
     def validation(self, client: int, cut: int, batch_size: int, length_tokens: int) -> ValidationCosts:
         """Return the costs of measuring one padded batch."""
+
+    def whole_step(self, client: int, batch_size: int, length_tokens: int) -> WholeStepCosts:
+        """Return the costs of one training step on a padded batch where the model is not cut."""
+
+    def local_step(self, client: int, cut: int, batch_size: int, length_tokens: int) -> LocalStepCosts:
+        """Return the costs of one training step on a padded batch where the client has an auxiliary head."""
 
     def round(self, client: int, cut: int, stacked: StackedRanks) -> RoundCosts:
         """Return the costs of taking part in a round after an aggregation that left `stacked` to the base model."""
@@ -140,6 +149,8 @@ class ProfiledCosts:
         self._passes = Passes(dtype=dtype, kernel=kernel, checkpointing=checkpointing)
         self._step = functools.cache(self._new_step)
         self._validation = functools.cache(self._new_validation)
+        self._whole_step = functools.cache(self._new_whole_step)
+        self._local_step = functools.cache(self._new_local_step)
         self._server_s = functools.cache(self._new_server_s)
         self._round = functools.cache(self._new_round)
         self._move = functools.cache(self._new_move)
@@ -159,6 +170,14 @@ class ProfiledCosts:
     def validation(self, client: int, cut: int, batch_size: int, length_tokens: int) -> ValidationCosts:
         """Return the costs of measuring one padded batch."""
         return self._validation(int(self._device_index[client]), cut, batch_size, length_tokens)
+
+    def whole_step(self, client: int, batch_size: int, length_tokens: int) -> WholeStepCosts:
+        """Return the costs of one training step on a padded batch where the model is not cut."""
+        return self._whole_step(int(self._device_index[client]), batch_size, length_tokens)
+
+    def local_step(self, client: int, cut: int, batch_size: int, length_tokens: int) -> LocalStepCosts:
+        """Return the costs of one training step on a padded batch where the client has an auxiliary head."""
+        return self._local_step(int(self._device_index[client]), cut, batch_size, length_tokens)
 
     def round(self, client: int, cut: int, stacked: StackedRanks = ()) -> RoundCosts:
         """Return the costs of taking part in a round after an aggregation that left `stacked` to the base model."""
@@ -195,6 +214,29 @@ class ProfiledCosts:
             gradient_bytes=gradient_bytes,
             client_backward_s=gradient_coding_s + backward_s,
             client_optimizer_s=memory_s(optimizer_bytes_touched(part), device),
+            server_optimizer_s=memory_s(optimizer_bytes_touched(self._server_part(cut)), self._server),
+        )
+
+    def _new_whole_step(self, device_number: int, batch_size: int, length_tokens: int) -> WholeStepCosts:
+        device, part = self._device_table[device_number], self._client_part(self._num_blocks)
+        return WholeStepCosts(
+            forward_s=self._forward_s(part, batch_size, length_tokens, device),
+            backward_s=self._backward_s(part, batch_size, length_tokens, device),
+            optimizer_s=memory_s(optimizer_bytes_touched(part), device),
+        )
+
+    def _new_local_step(self, device_number: int, cut: int, batch_size: int, length_tokens: int) -> LocalStepCosts:
+        device = self._device_table[device_number]
+        part = replace(self._client_part(cut), has_head=True)
+        activation_bytes = self._activation_bytes(batch_size, length_tokens)
+        coding_s = self._coding_s(activation_bytes, batch_size, length_tokens, device)
+        return LocalStepCosts(
+            client_forward_s=self._forward_s(part, batch_size, length_tokens, device) + coding_s,
+            activation_bytes=activation_bytes,
+            label_bytes=label_bytes(batch_size, length_tokens),
+            server_step_s=self._detached_server_s(cut, batch_size, length_tokens),
+            client_backward_s=self._backward_s(part, batch_size, length_tokens, device),
+            client_optimizer_s=memory_s(optimizer_bytes_touched(part), device),
         )
 
     def _new_validation(self, device_number: int, cut: int, batch_size: int, length_tokens: int) -> ValidationCosts:
@@ -217,6 +259,16 @@ class ProfiledCosts:
 
     def _backward_s(self, part: Part, batch_size: int, length_tokens: int, device: DeviceProfile) -> float:
         return self._passes.seconds(part, batch_size, length_tokens, device, forward=False, backward=True)
+
+    def _detached_server_s(self, cut: int, batch_size: int, length_tokens: int) -> float:
+        """Return a server step that sends no gradient: it stops at the server's own lowest adapter."""
+        part = replace(self._server_part(cut), has_input_gradient=False)
+        activation_bytes = self._activation_bytes(batch_size, length_tokens)
+        return (
+            self._coding_s(activation_bytes, batch_size, length_tokens, self._server)
+            + self._passes.seconds(part, batch_size, length_tokens, self._server, forward=True, backward=True)
+            + memory_s(optimizer_bytes_touched(part), self._server)
+        )
 
     def _new_server_s(self, cut: int, batch_size: int, length_tokens: int, *, is_training: bool) -> float:
         part = self._server_part(cut)

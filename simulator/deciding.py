@@ -14,7 +14,7 @@ from simulator.observe import Ahead, observations, unseen
 from simulator.own_code import OwnCode
 from simulator.policies.bandit import bandit
 from simulator.policies.dtfl import dtfl
-from simulator.policies.fixed import fixed, memory_greedy, per_device, random
+from simulator.policies.fixed import fixed, memory_greedy, per_device, random, unsplit
 from simulator.policies.heuristics import rate_threshold, weighted_cost
 from simulator.policies.observation import Decision, Memory, Observation
 from simulator.policies.optimal import optimal
@@ -66,6 +66,8 @@ class Cuts:
         own = setting.own_code.get("policy.kind")
         kind = setting.scenario.policy.kind
         self._policy = POLICIES[kind] if own is None else checked_policy(own)
+        if not setting.is_split:
+            self._policy = unsplit
         self._is_joint = own is not None or kind in JOINT
         self._reads_news = kind not in FORESEEING
         self._memory: Memory = {}
@@ -82,6 +84,8 @@ class Cuts:
 
     def after_round(self, log: RoundLog, validated: Mapping[int, EvalResult]) -> None:
         """Look at what those did who finished; decide on their cuts, where that is due and not for later."""
+        if not self._setting.is_split:
+            return
         number, latest = log.round + 1, {c.plan.client: c for c in log.finished}
         ahead = {
             client: Ahead(draw=draw, costs=self._foresight.costs(client, number, latest[client]))

@@ -45,9 +45,10 @@ def fit(scenario: Scenario, memory: MemoryModel, fleet: Fleet, server: DevicePro
             neither have fewer nor stay away; nobody is left; or the server cannot hold its part.
     """
     policy, oom = scenario.policy, scenario.costs.oom
-    limit = policy.max_cut if isinstance(policy, MovingPolicy) else None
+    lowers = oom == "lower-cut" and memory.is_split
+    limit = policy.max_cut if isinstance(policy, MovingPolicy) and memory.is_split else None
     fits = [max_feasible_cut(device, memory, max_cut=limit) for device in fleet.device_table]
-    asked = [least_cut(scenario, device.id) for device in fleet.device_table]
+    asked = [least_cut(scenario, device.id) if memory.is_split else memory.num_blocks for device in fleet.device_table]
     num_having = np.bincount(fleet.device_index, minlength=len(fleet.device_table))
     too_small = [bool(num) and has < needed for num, has, needed in zip(num_having, fits, asked, strict=True)]
     excluded = [is_small and oom == "exclude" for is_small in too_small]
@@ -58,16 +59,16 @@ def fit(scenario: Scenario, memory: MemoryModel, fleet: Fleet, server: DevicePro
         who = f"{num_having[number]} client(s) with device '{device.id}' cannot hold {asked[number]} block(s)"
         if excluded[number]:
             notes.append(f"costs.oom exclude: {who} and take no part")
-        elif oom == "lower-cut" and fits[number] > 0:
+        elif lowers and fits[number] > 0:
             notes.append(f"costs.oom lower-cut: {who} and hold {fits[number]} instead")
         else:
-            fewest = 1 if oom == "lower-cut" else asked[number]
+            fewest = 1 if lowers else asked[number]
             key = _key_of(scenario, device.id)
             problems.append(_too_much(who, device, memory.client(fewest).total_bytes, key))
     if all(small or not num for small, num in zip(excluded, num_having, strict=True)):
         problems.append(Problem("excludes every client: none can hold what the policy asks of it", key="costs.oom"))
     else:
-        lowest = [min(has, needed) if oom == "lower-cut" else needed for has, needed in zip(fits, asked, strict=True)]
+        lowest = [min(has, needed) if lowers else needed for has, needed in zip(fits, asked, strict=True)]
         cuts = np.repeat(lowest, np.where(excluded, 0, num_having))
         problems += _server_problems(scenario, memory, server, cuts, len(fleet))
     if problems:

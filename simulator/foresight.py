@@ -1,24 +1,23 @@
 """What a round would cost a client at each cut, before it happens: the protocol is asked, and no time passes.
 
-A protocol's own generator is walked through once for every combination of device, cut and batch, and what it asks of
-each resource is added up. Links and batches then make the seconds of one client: a few operations on arrays.
+What a client does in a round is walked through once for every combination of device, cut and batch, and what it asks
+of each resource is added up. Links and batches then make the seconds of one client: a few operations on arrays.
 """
 
 import functools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from simulator.alone import ClientRound
 from simulator.policies.observation import CutCosts, Floats, RoundSeconds
-from simulator.protocols import sfl_v1
 from simulator.protocols.rounds import ClientLog, ClientPlan, PaddedBatch
+from simulator.serial_rounds import one_after_another
 from simulator.setting import Setting
 from simulator.world import Participant, Steps, World
 
-CLIENT_ROUNDS: Mapping[str, ClientRound] = {"sfl-v1": sfl_v1.client_round}
-"""What a client does in a round of each protocol, one thing after another."""
+SERVER_BESIDE = frozenset({"local-loss"})
+"""The server works for a client while that goes on: the longer of the two counts (DTFL, arXiv 2312.05642)."""
 
 Stacked = tuple[int, ...]
 
@@ -40,7 +39,7 @@ class Tally(Participant):
         self.client_s += seconds
         yield from ()
 
-    def serve(self, kind: str, seconds: float) -> Steps:  # noqa: ARG002
+    def serve(self, kind: str, seconds: float, **how: object) -> Steps:  # noqa: ARG002
         """Add the time of the server's work."""
         self.server_s += seconds
         yield from ()
@@ -71,7 +70,8 @@ class Foresight:
 
     def __init__(self, setting: Setting, world: World) -> None:
         self._setting, self._world = setting, world
-        self._client_round = CLIENT_ROUNDS[setting.scenario.protocol.kind]
+        protocol = setting.scenario.protocol
+        self._client_round, self._is_beside = one_after_another(protocol), protocol.kind in SERVER_BESIDE
         self._work = functools.cache(self._new_work)
 
     def costs(self, client: int, number: int, last: ClientLog | None = None) -> CutCosts:
@@ -102,9 +102,8 @@ class Foresight:
             + up_bytes / min(float(fleet.uplink_bytes_per_s[client]), links.uplink_bytes_per_s)
             + down_bytes / min(float(fleet.downlink_bytes_per_s[client]), links.downlink_bytes_per_s)
         )
-        return RoundSeconds(
-            client_s=client_s, transfer_s=transfer_s, server_s=server_s, path_s=client_s + transfer_s + server_s
-        )
+        both_s = np.maximum(client_s, server_s) if self._is_beside else client_s + server_s
+        return RoundSeconds(client_s=client_s, transfer_s=transfer_s, server_s=server_s, path_s=both_s + transfer_s)
 
     def _slowdown(self, last: ClientLog) -> float:
         plan = last.plan

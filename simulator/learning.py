@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 
 from simulator.draws import integer
-from simulator.protocols.rounds import RoundLog
+from simulator.protocols.rounds import ClientPlan, RoundLog
 from simulator.training import Trainer
 from workloads.aggregators import LEAVE_DELTA, RESTART
 from workloads.batches import Batch
@@ -117,23 +117,10 @@ class TaskLearning:
             tasks = grouped(tasks, self._max_group_tokens)
         spent = [self._trained[plan.client] for plan in finished if plan.client in self._trained]
         results = self._trainer.train(tasks, spent)
-        weights = np.array([self._data.num_samples[plan.client] for plan in finished], dtype=np.float64)
-        self._start = self._adapter if self._aggregator in LEAVE_DELTA else None
-        self._adapter = self._trainer.aggregate(
-            AggregateTask(
-                recipe=self._recipe,
-                rule=self._aggregator,
-                base=self._adapter,
-                updates=tuple(result.key for result in results),
-                weights=tuple((weights / weights.sum()).tolist()),
-                restart_seed=self._restart_seed(log.round),
-            )
-        )
+        self._aggregate(log.round, self._aggregator, [plan.client for plan in finished], results)
         for plan, task, result in zip(finished, tasks, results, strict=True):
-            self._trained[plan.client], self._cuts[plan.client] = result.key, plan.cut
-            self._num_steps[plan.client] = task.first_step + len(task.batches)
-        starts = [] if self._start is None else [self._start]
-        self._trainer.release([self._adapter, *starts, *self._trained.values()])
+            self._settle(plan, task, result)
+        self._release()
         return {plan.client: result for plan, result in zip(finished, results, strict=True)}
 
     def validate(self, clients: Sequence[int]) -> Mapping[int, EvalResult]:
@@ -160,16 +147,53 @@ class TaskLearning:
         self._trainer.export(self._adapter, folder)
         self._trainer.release([self._adapter])
 
+    def _aggregate(self, round: int, rule: str, clients: Sequence[int], results: Sequence[TrainResult]) -> None:  # noqa: A002
+        """Make the next global adapter of what clients have trained, by their numbers of samples."""
+        weights = np.array([self._data.num_samples[client] for client in clients], dtype=np.float64)
+        self._start = self._adapter if rule in LEAVE_DELTA else None
+        self._adapter = self._trainer.aggregate(
+            AggregateTask(
+                recipe=self._recipe,
+                rule=rule,
+                base=self._adapter,
+                updates=tuple(result.key for result in results),
+                weights=tuple((weights / weights.sum()).tolist()),
+                restart_seed=self._restart_seed(round),
+            )
+        )
+
+    def _settle(self, plan: ClientPlan, task: TrainTask, result: TrainResult) -> None:
+        """Note what a client goes on with."""
+        self._trained[plan.client], self._cuts[plan.client] = result.key, plan.cut
+        self._num_steps[plan.client] = task.first_step + len(task.batches)
+
+    def _release(self, others: Sequence[str] = ()) -> None:
+        """Let go of every state but those that later rounds start from, and `others`."""
+        starts = [] if self._start is None else [self._start]
+        self._trainer.release([self._adapter, *starts, *self._trained.values(), *others])
+
     def _restart_seed(self, round: int) -> int | None:  # noqa: A002
         return integer(self._recipe.adapter_seed, f"restart {round}") if self._aggregator in RESTART else None
 
-    def _train_task(self, client: int, cut: int, round: int) -> TrainTask:  # noqa: A002
+    def _train_task(
+        self,
+        client: int,
+        cut: int,
+        round: int,  # noqa: A002
+        *,
+        num_steps: int | None = None,
+        adapter: str | None = None,
+    ) -> TrainTask:
+        """Return a client's training in a round, of all its steps or the first `num_steps`.
+
+        It starts from the latest global adapter, or from another one, by its key.
+        """
         return TrainTask(
             recipe=self._recipe,
-            adapter=self._adapter,
+            adapter=adapter or self._adapter,
             moments=self._trained.get(client) if self._recipe.optimizer.state == "kept" else None,
             first_step=self._num_steps.get(client, 0),
-            batches=self._data.training(client, round),
+            batches=self._data.training(client, round)[:num_steps],
             ranks=self._ranks(cut),
             cut=cut,
         )

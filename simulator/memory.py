@@ -10,7 +10,7 @@ tensors. A server with a head grew by 17 % more, because cross entropy on shifte
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from devices.problems import InputError, Problem
 from devices.profiles import DeviceProfile
@@ -96,6 +96,9 @@ class MemoryModel:
         runtime_bytes: see `RUNTIME_BYTES`.
         learning_blocks: blocks of the model that learns, in which cuts are counted; None where that is `shape` itself.
         checkpointing: whether blocks keep their inputs alone for the backward pass and compute the rest again.
+        is_split: whether the model is cut; else clients hold all of it and the server only averages.
+        has_server_copies: whether the server has a copy of its part's adapters for every client, or one for all.
+        has_auxiliary_head: whether clients have final norm and LM head as well, and their own loss.
     """
 
     shape: ModelShape
@@ -106,6 +109,14 @@ class MemoryModel:
     runtime_bytes: int = RUNTIME_BYTES
     learning_blocks: int | None = None
     checkpointing: bool = False
+    is_split: bool = True
+    has_server_copies: bool = True
+    has_auxiliary_head: bool = False
+
+    @property
+    def cuts(self) -> range:
+        """Return the cuts that there can be: those that leave the server a block, or, without a split, all blocks."""
+        return range(1, self.num_blocks) if self.is_split else range(self.num_blocks, self.num_blocks + 1)
 
     @property
     def num_blocks(self) -> int:
@@ -115,6 +126,8 @@ class MemoryModel:
     def client(self, cut: int) -> PartMemory:
         """Return the memory of a client with blocks 1..cut."""
         part = self._client_part(cut)
+        if self.has_auxiliary_head:
+            part = replace(part, has_head=True)
         return PartMemory(
             weights_bytes=base_bytes(part, self.dtype),
             adapters_bytes=ADAPTER_BYTES * (held_parameters(part) + (1 + _MOMENTS) * adapter_parameters(part)),
@@ -125,16 +138,20 @@ class MemoryModel:
         )
 
     def server(self, cuts: Sequence[int], *, steps_at_once: int) -> PartMemory:
-        """Return the memory of one accelerator of a server, which has the adapters of every client.
+        """Return the memory of one accelerator of a server, which has the adapters of every client, or one for all.
 
         Whoever is free serves whoever is next, so each has the base model and a copy of its part's adapters for every
         client. Gradients, activations and logits exist for the steps under way on it; each is counted with the largest
         part.
 
         Args:
-            cuts: one for each client that takes part in a round.
+            cuts: one for each client that takes part in a round; all blocks where nothing is cut.
             steps_at_once: under way on this accelerator: 1, but for processor sharing.
         """
+        if not self.is_split:
+            return self._averaging(len(cuts))
+        if not self.has_server_copies:
+            cuts = [min(cuts)]
         part = self._server_part(min(cuts))
         num_clients = Counter(cuts)
         parts = {cut: self._server_part(cut) for cut in num_clients}
@@ -149,15 +166,27 @@ class MemoryModel:
             runtime_bytes=self.runtime_bytes,
         )
 
+    def _averaging(self, num_clients: int) -> PartMemory:
+        """Return the memory of a server that runs no model: the global adapter and those that are handed in."""
+        whole = self._client_part(self.num_blocks)
+        return PartMemory(
+            weights_bytes=0,
+            adapters_bytes=ADAPTER_BYTES * (1 + num_clients) * held_parameters(whole),
+            activations_bytes=0,
+            logits_bytes=0,
+            workspace_bytes=0,
+            runtime_bytes=self.runtime_bytes,
+        )
+
     def table(self, *, num_clients: int, steps_at_once: int) -> tuple[MemoryRow, ...]:
-        """Return one row for each cut that leaves the server a block."""
+        """Return one row for each of `cuts`."""
         return tuple(
             MemoryRow(
                 cut=cut,
                 client=self.client(cut),
                 server=self.server([cut] * num_clients, steps_at_once=steps_at_once),
             )
-            for cut in range(1, self.num_blocks)
+            for cut in self.cuts
         )
 
     def _client_part(self, cut: int) -> Part:
@@ -184,7 +213,7 @@ def max_feasible_cut(device: DeviceProfile, memory: MemoryModel, *, max_cut: int
     Args:
         device: the client's.
         memory: of the workload.
-        max_cut: the deepest cut to consider; by default one that leaves the server a block.
+        max_cut: the deepest cut to consider; by default the deepest there can be.
 
     Raises:
         InputError: the device's usable memory is unknown.
@@ -192,6 +221,6 @@ def max_feasible_cut(device: DeviceProfile, memory: MemoryModel, *, max_cut: int
     usable = device.memory_usable_bytes
     if not usable or usable < 0:
         raise InputError(Problem(f"device {device.id!r}: memory_usable_bytes is {usable}; which cut fits is unknown"))
-    deepest = memory.num_blocks - 1 if max_cut is None else max_cut
+    deepest = memory.cuts[-1] if max_cut is None else max_cut
     # A deeper cut never takes less memory, so the cuts that fit are the first ones.
     return bisect_right(range(1, deepest + 1), usable, key=lambda cut: memory.client(cut).total_bytes)

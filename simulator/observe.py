@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from simulator.block_price import observed_price
 from simulator.moving import MOVE_KINDS
 from simulator.policies.observation import CutCosts, Observation
+from simulator.protocols import local_loss
+from simulator.protocols.phases import SPLIT_STEP_KINDS
 from simulator.protocols.rounds import ClientLog, RoundLog
-from simulator.protocols.sfl_v1 import STEP_KINDS
 from simulator.records import ClientRow, RoundRow
 from simulator.setting import Setting
-from workloads.tasks import EvalResult, TrainResult
+from workloads.tasks import RULES_WITH_AUXILIARY_HEAD, EvalResult, TrainResult
+
+STEP_KINDS = {"local-loss": local_loss.STEP_KINDS}
+"""What a client's own step consists of, where that is not a split step."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,11 +50,12 @@ def observations(
     setting: Setting, log: RoundLog, validated: Mapping[int, EvalResult], ahead: Mapping[int, Ahead]
 ) -> list[Observation]:
     """Turn a round's log into what the server could have measured of those who finished."""
-    tokens = [sum(batch.num_padded_tokens for batch in c.plan.steps) / len(c.plan.steps) for c in log.finished]
+    latest = {c.plan.client: c for c in log.finished}.values()  # a client may have had several turns
+    tokens = [sum(batch.num_padded_tokens for batch in c.plan.steps) / len(c.plan.steps) for c in latest]
     mean_tokens = sum(tokens) / len(tokens) if tokens else 0.0
     return [
         _observation(setting, c, mean_tokens / own, validated.get(c.plan.client), ahead[c.plan.client])
-        for c, own in zip(log.finished, tokens, strict=True)
+        for c, own in zip(latest, tokens, strict=True)
     ]
 
 
@@ -83,6 +88,7 @@ def client_row(
         start_s=c.start_s,
         end_s=c.end_s,
         status=c.status,
+        staleness=c.staleness,
     )
 
 
@@ -92,15 +98,17 @@ def round_row(log: RoundLog) -> RoundRow:
         round=log.round,
         start_s=log.start_s,
         end_s=log.end_s,
-        num_clients=len(log.clients),
-        up_bytes=sum(_sent_bytes(c, "upload") for c in log.clients),
-        down_bytes=sum(_sent_bytes(c, "download") for c in log.clients),
+        num_clients=len({c.plan.client for c in log.clients}),
+        up_bytes=_sent_bytes(log, "upload"),
+        down_bytes=_sent_bytes(log, "download"),
         energy_j=_energy_j(log),
     )
 
 
 def _energy_j(log: RoundLog) -> float | None:
     """Return what all devices have taken; None where that of any is not known, because a part of it is no total."""
+    if log.sent_bytes is not None:
+        return log.energy_j
     known = [c.energy_j for c in log.clients if c.energy_j is not None]
     return sum(known) if len(known) == len(log.clients) else None
 
@@ -110,8 +118,11 @@ def _observation(
 ) -> Observation:
     client, cut = c.plan.client, c.plan.cut
     per_step = scale / len(c.plan.steps)
-    price = observed_price(c, setting.costs, setting.shape.num_blocks)
-    busy_s = sum(c.seconds[kind] for kind in STEP_KINDS) * per_step
+    is_local = setting.scenario.protocol.kind in RULES_WITH_AUXILIARY_HEAD
+    step_of = setting.costs.local_step if is_local else setting.costs.step
+    price = observed_price(c, step_of, setting.shape.num_blocks)
+    kinds = STEP_KINDS.get(setting.scenario.protocol.kind, SPLIT_STEP_KINDS)
+    busy_s = sum(c.seconds[kind] for kind in kinds) * per_step
     return dataclasses.replace(
         unseen(setting, client, cut, ahead),
         busy_s=busy_s,
@@ -122,5 +133,6 @@ def _observation(
     )
 
 
-def _sent_bytes(c: ClientLog, direction: str) -> int:
-    return sum(num_bytes for kind, num_bytes in c.num_bytes.items() if kind.startswith(direction))
+def _sent_bytes(log: RoundLog, direction: str) -> int:
+    of_clients = [c.num_bytes for c in log.clients] if log.sent_bytes is None else [log.sent_bytes]
+    return sum(num_bytes for sent in of_clients for kind, num_bytes in sent.items() if kind.startswith(direction))

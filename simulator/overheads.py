@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from devices.profiles import DeviceProfile
-from simulator.cost import ProfiledCosts, StepCosts
+from simulator.cost import ProfiledCosts
 from simulator.prediction import mean_padded_length
 from simulator.setting import Setting, costs_of
+from simulator.step_prediction import Computing, Step, computing
 
 FIELDS = ("block_overhead_forward_s", "block_overhead_backward_s")
 
@@ -20,7 +21,7 @@ class AssumedOverhead:
 
     Attributes:
         client_frac: by id of a device that some client has.
-        server_frac: of the server's part.
+        server_frac: of the server's part; 0 where it has none.
     """
 
     client_frac: dict[str, float]
@@ -45,13 +46,12 @@ def assumed_overhead(setting: Setting) -> AssumedOverhead:
     for number, device in enumerate(setting.fleet.device_table):
         having = np.flatnonzero(setting.fleet.device_index == number)
         if len(having) and setting.max_cuts[number]:  # who cannot hold a block takes no part
-            cuts = range(1, setting.max_cuts[number] + 1)
+            cuts = [cut for cut in setting.memory.cuts if cut <= setting.max_cuts[number]]
             steps, slower = (_steps(setting, costs, int(having[0]), cuts, length_tokens) for costs in (None, doubled))
-            client_frac[device.id] = sum(map(_on_client_s, slower)) / sum(map(_on_client_s, steps)) - 1
-    all_cuts = range(1, setting.shape.num_blocks)
-    steps, slower = (_steps(setting, costs, 0, all_cuts, length_tokens) for costs in (None, doubled))
-    server_s, slower_s = (sum(step.server_step_s for step in part) for part in (steps, slower))
-    return AssumedOverhead(client_frac=client_frac, server_frac=slower_s / server_s - 1)
+            client_frac[device.id] = sum(s.client_s for s in slower) / sum(s.client_s for s in steps) - 1
+    steps, slower = (_steps(setting, costs, 0, setting.memory.cuts, length_tokens) for costs in (None, doubled))
+    server_s, slower_s = (sum(step.server_s for step in part) for part in (steps, slower))
+    return AssumedOverhead(client_frac=client_frac, server_frac=slower_s / server_s - 1 if server_s else 0.0)
 
 
 def _doubled(device: DeviceProfile) -> DeviceProfile:
@@ -61,10 +61,13 @@ def _doubled(device: DeviceProfile) -> DeviceProfile:
 
 def _steps(
     setting: Setting, costs: ProfiledCosts | None, client: int, cuts: Sequence[int], length_tokens: int
-) -> list[StepCosts]:
+) -> list[Computing]:
     batch_size = setting.scenario.workload.batch_size
-    return [(costs or setting.costs).step(client, cut, batch_size, length_tokens) for cut in cuts]
-
-
-def _on_client_s(step: StepCosts) -> float:
-    return step.client_forward_s + step.client_backward_s + step.client_optimizer_s
+    return [
+        computing(
+            setting.scenario.protocol,
+            costs or setting.costs,
+            Step(client=client, cut=cut, batch_size=batch_size, length_tokens=length_tokens),
+        )
+        for cut in cuts
+    ]

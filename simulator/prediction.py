@@ -4,11 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from simulator.cost import StepCosts
 from simulator.memory import PartMemory
-from simulator.seconds import transfer_s
 from simulator.selection import largest_cohort
 from simulator.setting import Setting
+from simulator.step_prediction import Route, Step, StepPrediction, predicted_step
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -67,21 +66,32 @@ class Prediction:
 def predict(setting: Setting) -> Prediction:
     """Return what each cut and each device comes to."""
     length_tokens = mean_padded_length(setting)
-    num_cuts = setting.shape.num_blocks - 1
-    first = [int(np.argmax(setting.fleet.device_index == number)) for number in range(len(setting.fleet.device_table))]
-    batch_size = setting.scenario.workload.batch_size
+    num_having = np.bincount(setting.fleet.device_index, minlength=len(setting.fleet.device_table))
+    return Prediction(
+        length_tokens=length_tokens,
+        cuts=_by_cut(setting, length_tokens),
+        devices=tuple(
+            _of_device(setting, number, length_tokens)
+            for number, num_clients in enumerate(num_having)
+            if num_clients  # the mixture may have devices that no client drew
+        ),
+    )
+
+
+def _by_cut(setting: Setting, length_tokens: int) -> tuple[CutPrediction, ...]:
+    route = _route(setting, int(setting.fleet.device_index[0]))
     num_at_once = largest_cohort(setting.scenario.selection, len(setting.fleet))
     steps_at_once = setting.scenario.server.steps_at_once(num_at_once)
-    cuts = []
+    rows = []
     for row in setting.memory.table(num_clients=num_at_once, steps_at_once=steps_at_once):
-        step = setting.costs.step(0, row.cut, batch_size, length_tokens)
+        step = _step(setting, 0, row.cut, length_tokens, route)
         stacked = setting.costs.stacked_ranks([row.cut] * num_at_once)
-        cuts.append(
+        rows.append(
             CutPrediction(
                 cut=row.cut,
                 priced_cut=setting.models.priced_cut(row.cut),
-                up_bytes=step.activation_bytes + step.label_bytes,
-                down_bytes=step.gradient_bytes,
+                up_bytes=step.up_bytes,
+                down_bytes=step.down_bytes,
                 adapter_bytes=setting.costs.round(0, row.cut, stacked).adapter_download_bytes,
                 client_memory_bytes=row.client.total_bytes,
                 server_memory_bytes=row.server.total_bytes,
@@ -89,46 +99,42 @@ def predict(setting: Setting) -> Prediction:
                 server_memory=row.server,
             )
         )
-    devices = []
-    num_having = np.bincount(setting.fleet.device_index, minlength=len(setting.fleet.device_table))
-    for number, device in enumerate(setting.fleet.device_table):
-        if not num_having[number]:
-            continue  # the mixture has it, but no client drew it
-        fits = setting.max_cuts[number]
-        steps = [setting.costs.step(first[number], cut, batch_size, length_tokens) for cut in range(1, num_cuts + 1)]
-        devices.append(
-            DevicePrediction(
-                device=device.id,
-                num_clients=int(num_having[number]),
-                memory_usable_bytes=device.memory_usable_bytes,
-                max_cut=fits,
-                step_s=tuple(
-                    _path_s(setting, number, step) if cut <= fits else None for cut, step in enumerate(steps, start=1)
-                ),
-            )
-        )
-    return Prediction(length_tokens=length_tokens, cuts=tuple(cuts), devices=tuple(devices))
+    return tuple(rows)
+
+
+def _of_device(setting: Setting, number: int, length_tokens: int) -> DevicePrediction:
+    device, fits, cuts = setting.fleet.device_table[number], setting.max_cuts[number], setting.memory.cuts
+    mine, route = setting.fleet.device_index == number, _route(setting, number)
+    client = int(np.argmax(mine))
+    return DevicePrediction(
+        device=device.id,
+        num_clients=int(mine.sum()),
+        memory_usable_bytes=device.memory_usable_bytes,
+        max_cut=fits,
+        step_s=tuple(
+            _step(setting, client, cut, length_tokens, route).step_s if cut in cuts and cut <= fits else None
+            for cut in range(1, cuts.stop)
+        ),
+    )
+
+
+def _route(setting: Setting, device_number: int) -> Route:
+    """Return the median links of the clients with a device."""
+    mine, links = setting.fleet.device_index == device_number, setting.server_links
+    uplinks, downlinks = setting.connections.lone_rates(setting.fleet)
+    return Route(
+        uplink_bytes_per_s=min(float(np.median(uplinks[mine])), links.uplink_bytes_per_s),
+        downlink_bytes_per_s=min(float(np.median(downlinks[mine])), links.downlink_bytes_per_s),
+        latency_s=float(np.median(setting.fleet.latency_s[mine])) + links.latency_s,
+    )
+
+
+def _step(setting: Setting, client: int, cut: int, length_tokens: int, route: Route) -> StepPrediction:
+    step = Step(client=client, cut=cut, batch_size=setting.scenario.workload.batch_size, length_tokens=length_tokens)
+    return predicted_step(setting.scenario.protocol, setting.costs, step, route)
 
 
 def mean_padded_length(setting: Setting) -> int:
     """Return the mean padded length of the batches of a first round, over at most 100 clients."""
     clients = range(min(len(setting.fleet), 100))
     return round(float(np.mean([b.length_tokens for k in clients for b in setting.data.padded_steps(k, 1)])))
-
-
-def _path_s(setting: Setting, device_number: int, step: StepCosts) -> float:
-    """Return the seconds of a step over the median links of the clients with a device, with nobody else there."""
-    mine = setting.fleet.device_index == device_number
-    links = setting.server_links
-    uplinks, downlinks = setting.connections.lone_rates(setting.fleet)
-    uplink = min(float(np.median(uplinks[mine])), links.uplink_bytes_per_s)
-    downlink = min(float(np.median(downlinks[mine])), links.downlink_bytes_per_s)
-    latency_s = float(np.median(setting.fleet.latency_s[mine])) + links.latency_s
-    return (
-        step.client_forward_s
-        + transfer_s(step.activation_bytes + step.label_bytes, bytes_per_s=uplink, latency_s=latency_s)
-        + step.server_step_s
-        + transfer_s(step.gradient_bytes, bytes_per_s=downlink, latency_s=latency_s)
-        + step.client_backward_s
-        + step.client_optimizer_s
-    )

@@ -1,14 +1,29 @@
 """From a setting to what the trainer needs: the recipe of all tasks, and the data they are made of."""
 
+from collections.abc import Mapping
+
+from simulator.buffered_learning import BufferedLearning
 from simulator.draws import integer
+from simulator.interleaved_learning import InterleavedLearning
 from simulator.learning import LearningData, TaskLearning
 from simulator.setting import Setting
 from simulator.training import Trainer
 from workloads.aggregators import FORGET_MOMENTS
+from workloads.codec_bytes import FP32
 from workloads.executors import ExecutorName, pick_executor
 from workloads.grouping import max_group_tokens
 from workloads.machine import device_name
-from workloads.tasks import OptimizerSpec, Recipe
+from workloads.tasks import RULES_WITH_AUXILIARY_HEAD, RULES_WITH_SHARED_SERVER, OptimizerSpec, Recipe
+
+LEARNS_AS = {"sfl-pipelined": "sfl-v1", "fed-lora": "sfl-v1", "fedbuff": "sfl-v1"}
+"""Protocols whose clients learn what those of another one do; without a split, with every block on the client."""
+
+LEARNINGS: Mapping[str, type[TaskLearning]] = {
+    "sl": InterleavedLearning,
+    "sfl-v2": InterleavedLearning,
+    "fedbuff": BufferedLearning,
+}
+"""Who makes tasks of a settled round, where that is not `TaskLearning`."""
 
 EVALUATION_BATCH_SIZE = 16  # samples; an experimenter's convenience, which changes no simulated time
 
@@ -37,9 +52,9 @@ def recipe_of(setting: Setting, numerics: str) -> Recipe:
             max_grad_norm=optimizer.max_grad_norm,
         ),
         dropout=workload.dropout,
-        activation_codec=workload.codec.up,
-        gradient_codec=workload.codec.down,
-        learning_rule=scenario.protocol.kind,
+        activation_codec=workload.codec.up if setting.is_split else FP32,
+        gradient_codec=workload.codec.down if setting.is_split else FP32,
+        learning_rule=LEARNS_AS.get(scenario.protocol.kind, scenario.protocol.kind),
         numerics=numerics,
         dormant=setting.lora.dormant,
         trains_a=setting.lora.trains_a,
@@ -58,6 +73,7 @@ def executor_of(setting: Setting) -> ExecutorName:
         device_name(execution.device),
         step_tokens=workload.batch_size * workload.max_length_tokens,
         dropout=workload.dropout,
+        one_by_one=setting.scenario.protocol.kind in RULES_WITH_AUXILIARY_HEAD | RULES_WITH_SHARED_SERVER,
     )
 
 
@@ -72,7 +88,8 @@ def task_learning(setting: Setting, recipe: Recipe, trainer: Trainer) -> TaskLea
         length_tokens=workload.max_length_tokens,
         device=device_name(setting.scenario.execution.device),
     )
-    return TaskLearning(
+    learning = LEARNINGS.get(setting.scenario.protocol.kind, TaskLearning)
+    return learning(
         trainer,
         recipe,
         LearningData(

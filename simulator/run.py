@@ -1,8 +1,11 @@
 """One run: rounds on the simulated clock, each followed by its mathematics, its measurements and the next cuts."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
 
 from devices.problems import InputError, Problem
 from simulator.availability import Availability
@@ -10,20 +13,32 @@ from simulator.base_deltas import BaseDeltas
 from simulator.choosing import Choosing
 from simulator.collector import paused
 from simulator.deciding import Cuts
+from simulator.fields import Discipline
 from simulator.foresight import Foresight
 from simulator.learning import Learning
 from simulator.losses import mean_train_loss, perplexity
 from simulator.moving import Holdings
 from simulator.observe import client_row, round_row
-from simulator.protocols import sfl_v1
-from simulator.protocols.rounds import ClientPlan, RoundLog, Terms
+from simulator.protocol_section import Protocol
+from simulator.protocols import fed_lora, local_loss, sfl_pipelined, sfl_v1, sfl_v2, sl
+from simulator.protocols.fedbuff import FedBuff
+from simulator.protocols.rounds import ClientPlan, CutMove, RoundLog, Terms
 from simulator.recorder import RunWriter
 from simulator.records import SERVER_CLIENT, EvalRow
 from simulator.setting import Setting
 from simulator.world import World
-from workloads.tasks import EvalResult, TrainResult
+from workloads.tasks import RULES_WITH_SHARED_SERVER, EvalResult, TrainResult
 
-PROTOCOLS = {"sfl-v1": sfl_v1.run_round}
+RunRound = Callable[[World, int, Sequence[ClientPlan], Terms], RoundLog]
+"""Runs one round on the clock."""
+
+PROTOCOLS: Mapping[str, RunRound] = {
+    "sl": sl.run_round,
+    "sfl-v1": sfl_v1.run_round,
+    "sfl-v2": sfl_v2.run_round,
+    "local-loss": local_loss.run_round,
+    "fed-lora": fed_lora.run_round,
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,19 +91,25 @@ class Simulation:
             spans=writer.spans,
             outages_s=setting.availability.outages_s,
             connections=setting.connections,
-            discipline=setting.scenario.server.discipline,
+            discipline=self._discipline(),
             pace=setting.variation.pace(setting.scenario.seed.fleet),
             powers=setting.powers,
         )
         absent = setting.fit.absent(setting.fleet)
         self._availability = Availability(setting.availability, len(setting.fleet), setting.scenario.seed.fleet, absent)
+        self._buffer: FedBuff | None = None
+        self._run_round = self._protocol(self._scenario.protocol)
         self._cuts = Cuts(setting, Foresight(setting, self._world))
         self._choosing = Choosing(setting)
+        self._cohort: frozenset[int] = frozenset()  # and each client's number of turns, where there is a buffer
+        self._num_turns: dict[int, int] = {}
         self._deltas = BaseDeltas(setting.models.priced_cut)
         moves = self._scenario.moves
         self._holdings = Holdings(
             ships_weights=moves.weights == "shipped",
-            ships_moments=moves.moments == "shipped" and setting.keeps_moments,
+            ships_moments=moves.moments == "shipped"
+            and setting.keeps_moments
+            and self._scenario.protocol.kind not in RULES_WITH_SHARED_SERVER,  # there they start afresh
         )
         self._evaluated = -1  # the last round after which the global model was measured
         self._train_loss: float | None = None
@@ -109,6 +130,7 @@ class Simulation:
             if number % scenario.evaluation.every == 0 or number == scenario.rounds:
                 self._evaluate(number)
             self._report(log)
+        self._record_unfinished(scenario.rounds)
         return None
 
     def _end_early(self, number: int, start_s: float) -> str | None:
@@ -118,6 +140,7 @@ class Simulation:
         if number == 1:
             late = f"round 1 could not start before stop_at_s ({self._scenario.stop_at_s}): nobody can be reached"
             raise InputError(Problem(late if math.isfinite(start_s) else gone, key="availability"))
+        self._record_unfinished(number - 1)
         if self._evaluated < number - 1:
             self._evaluate(number - 1)
         return None if self._scenario.stop_at_s is not None else gone
@@ -126,12 +149,13 @@ class Simulation:
         """Run one round on the clock, then its mathematics; record it, and decide on cuts where that is due."""
         with paused():
             plans, terms = self._plans(number)
-            log = PROTOCOLS[self._scenario.protocol.kind](self._world, number, plans, terms)
+            log = self._run_round(self._world, number, plans, terms)
         self._deltas.settle(log, self._setting.costs.stacked_ranks([c.plan.cut for c in log.finished]))
         self._holdings.settle(log)
         trained = self._learning.train(log)
         self._train_loss = mean_train_loss(trained)
-        validated = self._learning.validate([c.plan.client for c in log.finished if c.plan.validation])
+        measured = dict.fromkeys(c.plan.client for c in log.finished if c.plan.validation)
+        validated = self._learning.validate(list(measured))
         with paused():
             self._record(log, trained, validated)
         self._cuts.after_round(log, validated)
@@ -145,10 +169,18 @@ class Simulation:
             self._writer.add_client(row)
         self._writer.end_round(round_row(log))
 
+    def _record_unfinished(self, number: int) -> None:
+        """Record, with the last round, what clients are at work on that take turns in their own time."""
+        for c in [] if self._buffer is None else self._buffer.unfinished():
+            reason = self._cuts.reasons[c.plan.client]
+            self._writer.add_client(client_row(self._setting, number, c, reason, trained={}, validated={}))
+
     def _plans(self, number: int) -> tuple[list[ClientPlan], Terms]:
         """Return what everybody does who takes part in a round, and what the round waits for."""
         setting, cohort = self._setting, self._choosing.cohort(number, self._availability.reachable())
         clients: list[int] = cohort.clients.tolist()
+        if self._buffer is not None:
+            return self._turns(number, clients), cohort.terms
         self._cuts.before_round(number, clients)
         leaves_s = self._availability.leaves_s(cohort.clients).tolist()
         fails_frac = self._availability.failures(cohort.clients, number)
@@ -167,6 +199,56 @@ class Simulation:
             for place, client in enumerate(clients)
         ]
         return plans, cohort.terms
+
+    def _turns(self, number: int, cohort: Sequence[int]) -> list[ClientPlan]:
+        """Return what those of a cohort do who are not at work, where clients take turns in their own time."""
+        assert self._buffer is not None
+        self._cohort = frozenset(cohort)
+        clients = [client for client in cohort if client not in self._buffer.busy]
+        self._cuts.before_round(number, clients)
+        leaves_s = self._availability.leaves_s(np.array(clients, dtype=np.int64)).tolist()
+        moves = [self._holdings.move(client, self._cuts.now[client]) for client in clients]
+        return [self._turn(*turn) for turn in zip(clients, leaves_s, moves, strict=True)]
+
+    def _turn(self, client: int, leaves_s: float, move: CutMove | None) -> ClientPlan:
+        """Return a client's next turn; its own count of turns decides on its samples and on whether it fails."""
+        data, turn = self._setting.data, self._num_turns.get(client, 0) + 1
+        self._num_turns[client] = turn
+        return ClientPlan(
+            client=client,
+            cut=self._cuts.now[client],
+            steps=data.padded_steps(client, turn),
+            validation=data.padded_validation(client) if self._setting.policy_reads_performance else (),
+            turn=turn,
+            move=move,
+            leaves_s=leaves_s,
+            fails_frac=self._availability.failures(np.array([client]), turn)[0],
+        )
+
+    def _again(self, before: ClientPlan) -> ClientPlan | None:
+        """Return what a client does that has handed in and need not wait; None where it rests."""
+        client, cut = before.client, self._cuts.now[before.client]
+        if client not in self._cohort or before.leaves_s <= self._world.env.now:
+            return None
+        return self._turn(client, before.leaves_s, None if cut == before.cut else self._holdings.move(client, cut))
+
+    def _discipline(self) -> Discipline:
+        """Return whom the server serves next: in sfl-pipelined the largest lag first, unless slots are shared."""
+        stated = self._scenario.server.discipline
+        return "priority" if self._scenario.protocol.kind == "sfl-pipelined" and stated == "fifo" else stated
+
+    def _protocol(self, section: Protocol) -> RunRound:
+        """Return how a round is run; make the buffer, where clients take turns in their own time."""
+        match section.kind:
+            case "fedbuff":
+                self._buffer = FedBuff(
+                    buffer_size=section.buffer_size, max_staleness=section.max_staleness, again=self._again
+                )
+                return self._buffer.run_round
+            case "sfl-pipelined":
+                return partial(sfl_pipelined.run_round, num_parts=section.micro_batches)
+            case _:
+                return PROTOCOLS[section.kind]
 
     def _evaluate(self, number: int) -> None:
         self._evaluated = number

@@ -27,11 +27,11 @@ from simulator.network_section import MovesSection, NetworkSection
 from simulator.overrides import apply_overrides, parse_overrides
 from simulator.participation_section import AllSelection, Availability, CatalogueAvailability, Selection
 from simulator.policy_sections import FixedPolicy, PerDevicePolicy, Policy, SplitFTPolicy
+from simulator.protocol_section import Protocol, SflV1Protocol
 from simulator.sections import (
     EvaluationSection,
     ExecutionSection,
     FleetSection,
-    ProtocolSection,
     Seeds,
     SeedSection,
     ServerSection,
@@ -56,6 +56,7 @@ TEMPLATE = FOLDER / "new.yaml.template"
 
 # Sections of several kinds, and which is meant where a file does not say.
 DEFAULT_KINDS = {
+    ("protocol",): "sfl-v1",
     ("policy",): "splitft",
     ("workload", "partition"): "length-dirichlet",
     ("selection",): "all",
@@ -102,7 +103,7 @@ class ScenarioFile:
     server: ServerSection = ServerSection()
     network: NetworkSection = NetworkSection()
     moves: MovesSection = MovesSection()
-    protocol: ProtocolSection = ProtocolSection()
+    protocol: Protocol = SflV1Protocol()
     policy: Policy = SplitFTPolicy()
     selection: Selection = AllSelection()
     availability: Availability = CatalogueAvailability()

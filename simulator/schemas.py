@@ -20,6 +20,7 @@ SPAN_KINDS: dict[str, str] = {
     "download_adapter": "the client's part of the global adapter comes down",
     "client_merge": "the client adds to its blocks what aggregation left to the base model",
     "client_forward": "forward pass of the client's blocks",
+    "overlap_wait": "waiting for what goes on beside the client's own work: messages under way, the server at work",
     "upload_activations": "activations at the cut go up",
     "upload_labels": "labels and lengths go up",
     "server_wait": "waiting for a free server slot",
@@ -44,7 +45,9 @@ class SpanRow(NamedTuple):
     """A closed interval of simulated time.
 
     From its round's start to the round's end, every instant of a participant is covered by exactly one span with
-    its client number, whoever is at work: waiting for the server and the server's step for client k carry k.
+    its client number, whoever is at work: waiting for the server and the server's step for client k carry k. Where a
+    protocol lets things happen at the same time (sfl-pipelined, local-loss), messages may lie over other spans, and
+    what the server does while the client goes on is the server's own (-1).
     """
 
     span_id: Annotated[int, pa.int64(), "number in order of recording, from 0"]
@@ -106,7 +109,12 @@ class ClientRow(NamedTuple):
     val_loss: Annotated[float | None, pa.float64(), "loss on the client's validation data; null: not measured"]
     start_s: Annotated[float, pa.float64(), "simulated seconds since the run's start"]
     end_s: Annotated[float, pa.float64(), "when its adapter had arrived or its work was broken off; as start_s"]
-    status: Annotated[str, pa.string(), "finished; or why its work did not count: dropped, late or surplus"]
+    status: Annotated[
+        str, pa.string(), "finished; or why its work did not count: dropped, late, surplus, stale or unfinished"
+    ]
+    staleness: Annotated[
+        int | None, pa.int32(), "aggregations while it was at work on an adapter; null: clients all begin at once"
+    ] = None
 
 
 class EvalRow(NamedTuple):

@@ -25,7 +25,6 @@ from simulator.fields import (
     agreeing,
     matching,
 )
-from simulator.own_kinds import Rule
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -126,14 +125,6 @@ class ServerSection:
     def steps_at_once(self, num_clients: int) -> int:
         """Return how many steps of so many clients are in the memory of one of its accelerators at a time."""
         return math.ceil(num_clients / self.slots) if self.discipline == "processor-sharing" else 1
-
-
-@dataclass(frozen=True, kw_only=True, config=STRICT)
-class ProtocolSection:
-    """Who does what in a round, and how adapters of different ranks are averaged."""
-
-    kind: Literal["sfl-v1"] = "sfl-v1"
-    aggregator: Rule = "segment"
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

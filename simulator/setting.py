@@ -30,6 +30,7 @@ from simulator.own_code import OwnCode, own_code
 from simulator.pace import Variation
 from simulator.passes import check_measured
 from simulator.policy_sections import MovingPolicy, OwnPolicy, SplitFTPolicy
+from simulator.protocol_section import UNSPLIT
 from simulator.scenario import Scenario
 from simulator.selection import check_selection
 from workloads.aggregators import FORGET_MOMENTS
@@ -39,6 +40,7 @@ from workloads.known_shapes import KnownShape
 from workloads.models import ModelFiles, resolve_model
 from workloads.ranks import LoraSpec
 from workloads.shapes import ModelShape
+from workloads.tasks import RULES_WITH_AUXILIARY_HEAD, RULES_WITH_SHARED_SERVER
 
 CACHE = platformdirs.user_cache_path("splitft")
 
@@ -110,6 +112,11 @@ class Setting:
         return self.models.lora
 
     @property
+    def is_split(self) -> bool:
+        """Return whether the protocol cuts the model, so that a policy decides where."""
+        return self.scenario.protocol.kind not in UNSPLIT
+
+    @property
     def min_cut(self) -> int:
         """Return the fewest blocks that a client may hold."""
         policy = self.scenario.policy
@@ -143,6 +150,8 @@ class Setting:
     @property
     def policy_reads_performance(self) -> bool:
         """Return whether clients have to measure themselves before cuts are decided, and are charged for it."""
+        if not self.is_split:
+            return False
         match self.scenario.policy:
             case SplitFTPolicy(gamma_perf=gamma):
                 return gamma > 0
@@ -207,6 +216,7 @@ def _resolved(scenario: Scenario, catalogue: Sequence[Path], on_tokens: OnTokens
             *_cost_only_notes(scenario),
             *measured(),
             *fits().notes,
+            *_policy_notes(scenario),
         ),
     )
 
@@ -226,6 +236,9 @@ def _memory(scenario: Scenario, used: Models, longest_tokens: int) -> MemoryMode
         batch_size=scenario.workload.batch_size,
         length_tokens=longest_tokens,
         checkpointing=scenario.workload.gradient_checkpointing,
+        is_split=scenario.protocol.kind not in UNSPLIT,
+        has_server_copies=scenario.protocol.kind not in RULES_WITH_SHARED_SERVER,
+        has_auxiliary_head=scenario.protocol.kind in RULES_WITH_AUXILIARY_HEAD,
     )
 
 
@@ -276,6 +289,12 @@ def _moment_notes(scenario: Scenario) -> list[str]:
 def _cost_only_notes(scenario: Scenario) -> list[str]:
     missing, unused = missing_performance(scenario), unused_device(scenario)
     return [*([f"the policy's performance term is {missing}"] if missing else []), *([unused] if unused else [])]
+
+
+def _policy_notes(scenario: Scenario) -> list[str]:
+    if scenario.protocol.kind in UNSPLIT:
+        return [f"protocol {scenario.protocol.kind} does not cut the model: policy {scenario.policy.kind} is not used"]
+    return []
 
 
 def _first(token_id: object) -> int | None:

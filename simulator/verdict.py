@@ -1,9 +1,16 @@
 """What a scenario means for learning and for privacy, in words: the things that users are told rather than asked."""
 
+from simulator.protocol_section import LABELS_STAY
 from simulator.setting import Setting
-from workloads.tasks import LOSSLESS_CODECS
+from workloads.tasks import LOSSLESS_CODECS, RULES_WITH_AUXILIARY_HEAD, RULES_WITH_SHARED_SERVER
 
+LABELS_STAY_WORDS = "labels do not leave the device, and no activations do"
 LABELS_LEAVE = "labels leave the device, and in language modelling the labels are the text"
+
+
+def privacy(setting: Setting) -> str:
+    """Return what leaves the device besides adapters."""
+    return LABELS_STAY_WORDS if setting.scenario.protocol.kind in LABELS_STAY else LABELS_LEAVE
 
 
 def can_cut_affect_learning(setting: Setting) -> str:
@@ -14,6 +21,8 @@ def can_cut_affect_learning(setting: Setting) -> str:
     dropout.
     """
     workload = setting.scenario.workload
+    if not setting.is_split:
+        return "there is none: the model is not cut"
     codecs = {"activations": workload.codec.up, "gradients": workload.codec.down}
     ways = [
         (
@@ -22,6 +31,11 @@ def can_cut_affect_learning(setting: Setting) -> str:
         ),
         *((codec not in LOSSLESS_CODECS, f"{what} pass the cut as {codec}") for what, codec in codecs.items()),
         (workload.optimizer.max_grad_norm is not None, "gradients are clipped in each part by its own norm"),
+        (setting.scenario.protocol.kind in RULES_WITH_AUXILIARY_HEAD, "clients learn from a head at the cut"),
+        (
+            setting.scenario.protocol.kind in RULES_WITH_SHARED_SERVER and len(setting.fleet) > 1,
+            "what is on the server has one adapter and one optimizer for all clients",
+        ),
         (workload.dropout > 0, "dropout draws in the order of the parts"),
     ]
     found = [way for holds, way in ways if holds]

@@ -1,6 +1,6 @@
 """A participant that goes through its round at once, on a clock of its own, as if it met nobody."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeAlias
@@ -68,8 +68,10 @@ class Walker(Participant):
         self._write(kind, "client", end_s=end_s)
         return _NOTHING
 
-    def serve(self, kind: str, seconds: float) -> Steps:
-        """Be done with a use of the server, which is free."""
+    def serve(self, kind: str, seconds: float, *, on_served: Callable[[], None] | None = None) -> Steps:
+        """Be done with a use of the server, which is free; nobody can be told of it in the order of events."""
+        if on_served is not None:
+            raise NotCertain
         end_s = self._written_s + self.serving_s(kind, seconds)
         self.served_s.append((self._written_s, end_s))
         if end_s > self._stop_s:

@@ -24,8 +24,9 @@ from simulator.pace import Pace
 from simulator.protocols.rounds import Status
 from simulator.records import NO_CAUSE, OUTSIDE_STEPS, SERVER_CLIENT
 from simulator.server import Job, Server
-from simulator.span_log import SpanLog
+from simulator.span_log import NoSpans, SpanLog
 
+Route = tuple[Link, ...]
 Steps = Generator[simpy.Event, object, None]
 T = TypeVar("T")
 
@@ -41,6 +42,7 @@ class World:
         costs: what a protocol asks for.
         spans: where it is written down.
         outages_s: from when until when nothing passes the server's connection; in order of time.
+        discipline: whom the server serves next.
         pace: how long computations really take; None: as long as they are modelled.
         powers: of each device of the fleet's table; none where nobody's energy is known.
         fast_forward: whether rounds in which nobody meets anybody may do without events.
@@ -73,9 +75,10 @@ class World:
         self.spans = spans
         self.fast_forward = fast_forward
         self.num_forwarded = self.num_in_vain = 0
+        self._made_of = fleet, server_links, connections
         self._links = Links(fleet, server_links, connections, outages_s)
 
-    def routes(self, client: int, round: int) -> tuple[tuple[Link, ...], tuple[Link, ...], float]:  # noqa: A002
+    def routes(self, client: int, round: int) -> tuple[Route, Route, float]:  # noqa: A002
         """Return the client's way up in a round, its way down and the latency of either in seconds."""
         return self._links.routes(client, round, self.env.now)
 
@@ -90,6 +93,12 @@ class World:
         events, which may decide who comes first of those who come at the same moment.
         """
         self._links.forget_rates()
+
+    def anew(self) -> "World":
+        """Return a world of the same machines in which nothing has happened, and nothing is unreachable."""
+        fleet, links, connections = self._made_of
+        spans = NoSpans(dict[str, object]().__setitem__)
+        return World(fleet=fleet, server_links=links, connections=connections, slots=1, costs=self.costs, spans=spans)
 
     def run(self, work: Generator[simpy.Event, object, T]) -> T:
         """Let time pass until some work is done, and return its result."""
@@ -112,8 +121,8 @@ class World:
 
 
 @dataclass(slots=True)
-class _Service:
-    """The span of one use of the server, once it is written."""
+class Service:
+    """The span of one use of the server, once it is written: what a job leaves to whoever takes over its slot."""
 
     span_id: int = NO_CAUSE
 
@@ -134,6 +143,7 @@ class Participant:
         status: how that ended; None while it is at work.
         lags_s: by which a server that serves by priority ranks it, one for each time that it turns to the server.
         energy_j: what its device has taken so far; None where that is not known.
+        lanes: what goes on for it besides (`simulator.lane`), and is stopped with it.
     """
 
     world: World
@@ -147,6 +157,7 @@ class Participant:
     ended_s: float = math.inf
     status: Status | None = None
     lags_s: Sequence[float] = ()
+    lanes: Sequence["Participant"] = ()
     energy_j: float | None = field(init=False)
 
     def __post_init__(self) -> None:
@@ -161,7 +172,7 @@ class Participant:
         self._add_span: Callable[..., int] = self.world.spans.add
 
     @property
-    def routes(self) -> tuple[Sequence[Link], Sequence[Link]]:
+    def routes(self) -> tuple[Route, Route]:
         """Return the links of its way up and of its way down."""
         return self._up, self._down
 
@@ -175,6 +186,8 @@ class Participant:
         if self.status is None:
             self.status = status
             self._process.interrupt()
+            for lane in self.lanes:
+                lane.stop(status)
 
     def compute(self, kind: str, seconds: float) -> Steps:
         """Compute on the client's own device for `seconds`."""
@@ -190,14 +203,28 @@ class Participant:
         """Receive one message of one or more (kind, bytes) parts from the server."""
         return self._send("downlink", self._down, parts)
 
-    def serve(self, kind: str, seconds: float) -> Steps:
-        """Wait for the server's turn, then let it work `seconds` for this client."""
+    def serve(self, kind: str, seconds: float, *, on_served: Callable[[], None] | None = None) -> Steps:
+        """Wait for the server's turn, then let it work `seconds` for this client.
+
+        `on_served` is called when the work is done, even if the client is gone by then.
+        """
         lag_s = self.lags_s[self._num_served] if self.lags_s else 0.0
         self._num_served += 1
-        job = self.world.server.serve(self.serving_s(kind, seconds), priority=lag_s, tag=_Service())
+        job = self.world.server.serve(self.serving_s(kind, seconds), priority=lag_s, tag=Service())
+        if on_served is not None:  # who gives up waiting fires the same event, but was never served
+            job.callbacks.append(lambda job: None if math.isnan(job.started_s) else on_served())
         self._doing = kind, "server", job
         yield job
         self._write_service(kind, job)
+
+    def wait_for(self, kind: str, event: simpy.Event) -> Steps:
+        """Do nothing until something happens; its value, if that is a number, is the span that led to it."""
+        self._doing = kind, "idle", None
+        yield event
+        if self._written_s < self.world.env.now:
+            self._write(kind, "idle")
+            if isinstance(event.value, int):
+                self.last_span = event.value
 
     def wait_until_now(self) -> None:
         """Write down that the client has done nothing for its round since its own work was over."""
@@ -261,15 +288,15 @@ class Participant:
         """Write down a use of the server until now, and the wait before it."""
         if job.started_s > self._written_s:
             self._write("server_wait", "idle", end_s=job.started_s)
-        if isinstance(job.cause, _Service):
+        if isinstance(job.cause, Service):
             self.last_span = job.cause.span_id  # whoever left the slot is why this one could begin
         self._write(kind, "server")
-        if isinstance(job.tag, _Service):
+        if isinstance(job.tag, Service):
             job.tag.span_id = self.last_span
 
     def _write_rest(self, kind: str, step: int, job: Job) -> None:
         """Write down what the server did for a client that was gone."""
-        assert isinstance(job.tag, _Service)
+        assert isinstance(job.tag, Service)
         start_s, end_s = self.ended_s, self.world.env.now
         job.tag.span_id = self.world.spans.add(
             kind, "server", SERVER_CLIENT, self.round, step, start_s, end_s, 0, job.tag.span_id

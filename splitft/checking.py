@@ -11,8 +11,9 @@ from simulator.memory import PartMemory
 from simulator.models import PricedModel
 from simulator.overheads import assumed_overhead
 from simulator.prediction import CutPrediction, DevicePrediction, predict
+from simulator.protocol_section import LABELS_STAY
 from simulator.setting import Setting
-from simulator.verdict import LABELS_LEAVE, can_cut_affect_learning
+from simulator.verdict import can_cut_affect_learning, privacy
 from splitft.show import GIB, megabytes, table
 from workloads.shapes import ModelShape
 
@@ -45,6 +46,7 @@ def check_json(setting: Setting) -> dict[str, Any]:
         "priced_as": setting.models.priced_as.name if setting.models.priced_as else None,
         "availability": setting.availability.words(),
         "network": setting.connections.words(),
+        "labels_leave": setting.scenario.protocol.kind not in LABELS_STAY,
         "cut_affects_learning": can_cut_affect_learning(setting),
         "assumed_overhead": dataclasses.asdict(assumed_overhead(setting)),
         "notes": list(setting.notes),
@@ -71,7 +73,7 @@ def _facts(setting: Setting) -> list[tuple[str, str]]:
         ("can the cut affect learning here?", can_cut_affect_learning(setting)),
         ("assumed overhead of blocks", assumed_overhead(setting).words()),
         ("energy", f"unknown: {why}" if (why := unknown_energy(setting.fleet)) else "known of every client"),
-        ("privacy", LABELS_LEAVE),
+        ("privacy", privacy(setting)),
     ]
 
 

@@ -62,7 +62,8 @@ def _discarded(run: Run) -> list[tuple[str, str]]:
 def _parameters(run: Run, setting: Setting) -> list[tuple[str, str]]:
     """Return who holds how much of the model, at the shallowest and the deepest cut of the run."""
     cuts = sorted({int(run.clients["cut"].min()), int(run.clients["cut"].max())}) if len(run.clients) else []
-    sides, priced = {"client": client_part, "server": server_part}, setting.models.priced_as
+    sides = {"client": client_part, "server": server_part} if setting.is_split else {"client": client_part}
+    priced = setting.models.priced_as
     return [
         ("base parameters", _size(setting.shape)),
         *([("the clock charges for", f"{priced.name}: {_size(priced.shape)}")] if priced else []),

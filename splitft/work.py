@@ -130,7 +130,8 @@ def make_worker(setting: Setting, recipe: Recipe, watch: Watch) -> Worker:
 
     execution, executor = setting.scenario.execution, executor_of(setting)
     if execution.executor not in {executor, "auto"}:
-        watch.on_note(f"execution.executor is {executor}: with dropout clients are trained one after another")
+        why = "dropout" if setting.scenario.workload.dropout > 0 else setting.scenario.protocol.kind
+        watch.on_note(f"execution.executor is {executor}: with {why} clients are trained one after another")
     try:
         trainer = TorchTrainer(
             recipe,

@@ -5,6 +5,12 @@ from typing import Literal, get_args
 Aggregator = Literal["segment", "fedavg", "hetlora", "hetlora-per-block", "flexlora", "flora", "ffa", "fedex"]
 AGGREGATORS: tuple[str, ...] = get_args(Aggregator)
 
+RELAY = "relay"
+"""The last update is the next global adapter: where one adapter is handed on, nothing is averaged. Not for users."""
+
+BUFFERED = "fedbuff"
+"""Differences to where each update started are added to the latest adapter (`workloads.buffered`). Not for users."""
+
 LEAVE_DELTA = frozenset({"flora", "fedex"})
 """What the adapter cannot express goes into the base model, for which every client gets all clients' factors."""
 

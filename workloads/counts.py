@@ -205,7 +205,7 @@ def base_parameters(part: Part) -> int:
     """Return the parameters of the frozen base model that a part holds; a tied matrix once, if it holds both uses."""
     shape = part.shape
     if part.has_embeddings and part.has_head:
-        return shape.num_parameters
+        return shape.num_parameters - (shape.num_blocks - len(part.blocks)) * shape.block.num_parameters
     outside = shape.num_embedding_parameters if part.has_embeddings else 0
     outside += shape.num_head_parameters if part.has_head else 0
     return outside + len(part.blocks) * shape.block.num_parameters

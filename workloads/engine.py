@@ -33,12 +33,14 @@ class State:
         moments: of that client; None for a global adapter and where they are not kept.
         base_delta: what a global adapter wants added to the base model, as `LoraModel.shift_base` takes it; empty for a
             client's, which goes with the delta that it was trained with.
+        shared: moments of a server that has one adapter for all clients; None for every other state.
     """
 
     adapter: Adapter
     ranks: tuple[int, ...] = ()
     moments: Moments | None = None
     base_delta: Mapping[str, Tensor] = field(default_factory=dict)
+    shared: Moments | None = None
 
 
 class Engine:

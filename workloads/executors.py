@@ -10,7 +10,9 @@ ExecutorChoice = Literal["auto", "sequential", "fused"]
 MAX_SMALL_STEP_TOKENS = 512
 
 
-def pick_executor(choice: ExecutorChoice, device: str, *, step_tokens: int, dropout: float) -> ExecutorName:
+def pick_executor(
+    choice: ExecutorChoice, device: str, *, step_tokens: int, dropout: float, one_by_one: bool = False
+) -> ExecutorName:
     """Return the executor for a choice; never by a timing, so that the same scenario always gives the same numbers.
 
     Args:
@@ -18,8 +20,9 @@ def pick_executor(choice: ExecutorChoice, device: str, *, step_tokens: int, drop
         device: `cpu` or `cuda:0` (`workloads.machine.device_name`).
         step_tokens: the longest sample times the batch size.
         dropout: above 0 clients are trained one after another, whatever the choice: each draws for itself.
+        one_by_one: whether the learning rule leaves no choice.
     """
-    if dropout > 0:
+    if dropout > 0 or one_by_one:
         return "sequential"
     if choice != "auto":
         return choice

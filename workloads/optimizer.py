@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from workloads.lora import Adapter, trained_rows, with_rows
+from workloads.lora import Adapter, block_of, trained_rows, with_rows
 from workloads.tasks import OptimizerSpec
 
 
@@ -19,11 +19,17 @@ class Moments:
         first, second: running means of gradients and of squared gradients, at full rank; rows that the client did not
             train lately are as its last training of them left them.
         num_steps: how many steps the client has taken; one count for all its rows.
+        block_steps: how many steps each block has taken, where blocks differ in that; none where they do not.
     """
 
     first: Adapter
     second: Adapter
     num_steps: int
+    block_steps: tuple[int, ...] = ()
+
+    def steps_of(self, key: str) -> int:
+        """Return how many steps a parameter has taken."""
+        return self.block_steps[block_of(key)] if self.block_steps else self.num_steps
 
 
 class PartOptimizer:
@@ -50,7 +56,7 @@ class PartOptimizer:
         if moments is not None:
             for key, parameter in parameters.items():
                 self._adamw.state[parameter] = {
-                    "step": torch.tensor(float(moments.num_steps)),
+                    "step": torch.tensor(float(moments.steps_of(key))),
                     "exp_avg": trained_rows(moments.first[key], key, parameter),
                     "exp_avg_sq": trained_rows(moments.second[key], key, parameter),
                 }

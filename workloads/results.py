@@ -13,11 +13,18 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from workloads.interleaved_tasks import InterleavedTask
 from workloads.tasks import EvalResult, EvalTask, Task, TrainResult, TrainTask
 
 _FIELDS = "fields"
+
+
+def _train_result(values: dict[str, Any]) -> TrainResult:
+    return TrainResult(**values | {"losses": tuple(values["losses"])})
+
+
 _RESULTS: Mapping[str, Callable[[dict[str, Any]], TrainResult | EvalResult]] = {
-    TrainTask.__name__: lambda values: TrainResult(**values | {"losses": tuple(values["losses"])}),
+    **dict.fromkeys((TrainTask.__name__, InterleavedTask.__name__), _train_result),
     EvalTask.__name__: lambda values: EvalResult(**values),
 }
 

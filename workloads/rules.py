@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from torch import Tensor
 
 from workloads.aggregate import Update, fedavg, ffa, hetlora, hetlora_per_block, segment
-from workloads.aggregators import LEAVE_DELTA, RESTART
+from workloads.aggregators import LEAVE_DELTA, RELAY, RESTART
 from workloads.lora import Adapter
 from workloads.products import flexlora, residual
 
@@ -19,6 +19,7 @@ RULES: Mapping[str, Rule] = {
     "flexlora": flexlora,
     "ffa": ffa,
     "fedex": fedavg,  # and what that gets wrong goes into the base model
+    RELAY: lambda _base, updates: dict(updates[-1].adapter),
 }
 """Make an adapter of the one before the round and the updates. `flora` is not here: it starts a new adapter."""
 

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from workloads.codecs import StepNoise, send
 from workloads.engine import Engine, OnStep, State, Tensors
+from workloads.local_loss import LocalLossTraining
 from workloads.lora import Adapter, block_of, with_rows
 from workloads.optimizer import Moments, PartOptimizer
-from workloads.split import ClientPart, ServerPart, Upload, at_least_float32
-from workloads.tasks import Recipe, TrainResult, TrainTask
+from workloads.split import ClientPart, ServerPart, Upload, at_least_float32, next_token_loss, next_tokens
+from workloads.tasks import RULES_WITH_AUXILIARY_HEAD, Recipe, TrainResult, TrainTask
 
 
 class Sequential:
@@ -39,15 +40,8 @@ class Sequential:
         start = states[task.adapter].adapter
         engine.lora.shift_base(states[task.adapter].base_delta)
         parameters = engine.lora.put(start, task.ranks)
-        client, server = engine.split.parts(task.cut)
-        training = SplitTraining(
-            client,
-            server,
-            parameters=_by_part(parameters, task.cut),
-            moments=None if task.moments is None else states[task.moments].moments,
-            recipe=engine.recipe,
-            precision=engine.precision,
-        )
+        moments = None if task.moments is None else states[task.moments].moments
+        training = _training(engine, task.cut, parameters, moments)
         batches = [Tensors.of(batch, engine.device) for batch in task.batches]
         engine.base.train()
         losses = []
@@ -133,7 +127,57 @@ class SplitTraining:
         return Moments(first=first | server_first, second=second | server_second, num_steps=self._num_steps)
 
 
-def _by_part(
+class WholeTraining:
+    """One client's training of the whole model, of which nothing is cut off; as `SplitTraining` otherwise."""
+
+    def __init__(self, engine: Engine, parameters: Mapping[str, nn.Parameter], moments: Moments | None) -> None:
+        self._engine = engine
+        self._optimizer = PartOptimizer(engine.recipe.optimizer, parameters, moments)
+        self._num_steps = 0 if moments is None else moments.num_steps
+
+    def step(self, batch: Tensors, step: int, noise: StepNoise) -> Tensor:  # noqa: ARG002 - nothing is coded
+        """Train on one batch and return the loss; see `SplitTraining.step`."""
+        with self._engine.precision:
+            logits = self._engine.base(input_ids=batch.ids, use_cache=False).logits
+            loss = next_token_loss(logits, next_tokens(batch.labels, batch.lengths))
+            torch.autograd.backward(loss)
+            self._optimizer.step(step)
+        self._num_steps += 1
+        return loss.detach()
+
+    def moments(self, full: Adapter) -> Moments:
+        """Return what the client remembers, at full rank, the shapes of `full`."""
+        first, second = self._optimizer.moments(full)
+        return Moments(first=first, second=second, num_steps=self._num_steps)
+
+
+def _training(
+    engine: Engine, cut: int, parameters: Mapping[str, nn.Parameter], moments: Moments | None
+) -> SplitTraining | WholeTraining | LocalLossTraining:
+    """Return a client's training, split after block `cut`, or whole where that is the last."""
+    if cut == engine.split.anatomy.num_blocks:
+        return WholeTraining(engine, parameters, moments)
+    if engine.recipe.learning_rule in RULES_WITH_AUXILIARY_HEAD:
+        return LocalLossTraining(
+            engine.split,
+            cut,
+            parameters=by_part(parameters, cut),
+            moments=moments,
+            recipe=engine.recipe,
+            precision=engine.precision,
+        )
+    client, server = engine.split.parts(cut)
+    return SplitTraining(
+        client,
+        server,
+        parameters=by_part(parameters, cut),
+        moments=moments,
+        recipe=engine.recipe,
+        precision=engine.precision,
+    )
+
+
+def by_part(
     parameters: Mapping[str, nn.Parameter], cut: int
 ) -> tuple[dict[str, nn.Parameter], dict[str, nn.Parameter]]:
     """Return the parameters of blocks 1..cut, which are the client's, and those of the others."""

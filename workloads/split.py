@@ -10,6 +10,7 @@ modules on the way from the model to its list of blocks are copied for that, and
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
 import torch
@@ -81,6 +82,11 @@ class SplitModel:
                 ServerPart(self._model, self.anatomy, cut),
             )
         return self._parts[cut]
+
+    @cached_property
+    def head(self) -> "ServerPart":
+        """Return the final norm and the LM head alone."""
+        return ServerPart(self._model, self.anatomy, self.anatomy.num_blocks)
 
     def _check_parts(self) -> None:
         ids = probe_ids(self._model)

@@ -19,6 +19,7 @@ from workloads.ranks import Dormant
 
 LOSSLESS_CODECS = frozenset({FP32})
 RULES_WITH_AUXILIARY_HEAD = frozenset({"local-loss"})
+RULES_WITH_SHARED_SERVER = frozenset({"sl", "sfl-v2"})  # what is on the server has one optimizer for all clients
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +98,7 @@ def cut_changes_result(recipe: Recipe) -> bool:
         not {recipe.activation_codec, recipe.gradient_codec} <= LOSSLESS_CODECS
         or recipe.optimizer.max_grad_norm is not None
         or recipe.dropout > 0
-        or recipe.learning_rule in RULES_WITH_AUXILIARY_HEAD
+        or recipe.learning_rule in RULES_WITH_AUXILIARY_HEAD | RULES_WITH_SHARED_SERVER
     )
 
 
@@ -216,6 +217,7 @@ class AggregateTask(Task):
         updates: keys of the clients' `TrainTask`s.
         weights: share of each update; they need not sum to 1.
         restart_seed: of the adapter that follows, for a rule that starts a new one after each round; else None.
+        starts: for a rule that adds differences, keys of the global adapters that the updates started from.
     """
 
     recipe: Recipe
@@ -224,10 +226,11 @@ class AggregateTask(Task):
     updates: tuple[str, ...]
     weights: tuple[float, ...]
     restart_seed: int | None = None
+    starts: tuple[str, ...] = ()
 
     @property
     def content(self) -> Mapping[str, object]:
-        """Return the rule and its inputs; their keys already hold the recipe."""
+        """Return the rule and its inputs; their keys already hold the recipe, and that of an update its start."""
         return {
             "rule": self.rule,
             "base": self.base,
@@ -239,7 +242,7 @@ class AggregateTask(Task):
     @property
     def inputs(self) -> tuple[str, ...]:
         """Return the adapter before the round and what the clients made of it."""
-        return (self.base, *self.updates)
+        return (self.base, *self.updates, *self.starts)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -6,17 +6,22 @@ executor's.
 
 import dataclasses
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor
 
 from workloads.aggregate import Update
+from workloads.aggregators import BUFFERED
 from workloads.agreement import agree
 from workloads.batches import IGNORED_LABEL, Batch
+from workloads.buffered import buffered
 from workloads.codecs import noise, roundtrip
 from workloads.engine import Engine, Executor, OnStep, State, Tensors
 from workloads.executors import ExecutorName
 from workloads.fused import CannotFuseError, Fused
+from workloads.interleaved import train_interleaved
+from workloads.interleaved_tasks import InterleavedTask
 from workloads.loading import ALL_DTYPES, DTYPES
 from workloads.lora import Adapter
 from workloads.models import ModelFiles
@@ -118,7 +123,12 @@ class TorchTrainer:
             if key in self._states:
                 self._states[key] = dataclasses.replace(self._states[key], adapter={})
         results = {}
-        for state, result in self._executor.train(tasks, self._states, self._on_step):
+        interleaved = [task for task in tasks if isinstance(task, InterleavedTask)]
+        others = [task for task in tasks if not isinstance(task, InterleavedTask)]
+        for state, result in chain(
+            train_interleaved(self._engine, interleaved, self._states, self._on_step),
+            self._executor.train(others, self._states, self._on_step),
+        ):
             self._states[result.key] = state
             results[result.key] = result
             on_result(result)
@@ -128,6 +138,9 @@ class TorchTrainer:
     def aggregate(self, task: AggregateTask) -> str:
         """Make the next global adapter and return its key."""
         base = self._states[task.base]
+        if task.rule == BUFFERED:
+            self._states[task.key] = State(adapter=self._buffered(base.adapter, task))
+            return task.key
         updates = [
             Update(adapter=self._states[key].adapter, ranks=self._own_rows(task, self._states[key]), weight=weight)
             for key, weight in zip(task.updates, task.weights, strict=True)
@@ -142,6 +155,10 @@ class TorchTrainer:
         if self._own_rule is not None:
             return self._own_rule(base.adapter, updates), base.base_delta
         return merge(task.rule, base.adapter, base.base_delta, updates, lambda: self._restart(task))
+
+    def _buffered(self, base: Adapter, task: AggregateTask) -> Adapter:
+        starts, adapters = ([self._states[key].adapter for key in keys] for keys in (task.starts, task.updates))
+        return buffered(base, starts, adapters, task.weights)
 
     def _own_rows(self, task: AggregateTask, state: State) -> tuple[int, ...]:
         """Return how many rows of each block count as a client's own.

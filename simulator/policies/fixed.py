@@ -44,3 +44,12 @@ def memory_greedy(
         reasons={o.client: "all that fits" for o in observations},
         memory=memory,
     )
+
+
+def unsplit(observations: Sequence[Observation], memory: Memory, settings: object) -> Decision:  # noqa: ARG001
+    """Return all blocks for every client: what a protocol without a cut does, whatever the scenario's policy."""
+    return Decision(
+        cuts={o.client: o.max_cut for o in observations},
+        reasons={o.client: "not cut" for o in observations},
+        memory=memory,
+    )

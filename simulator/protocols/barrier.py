@@ -15,10 +15,10 @@ from typing import Final
 
 import simpy
 
-from simulator.alone import ClientRound, lags_s, path_s
+from simulator.alone import ClientRound, PathS, lags_s, path_s, played_s
 from simulator.fast_forward import forwarded
 from simulator.protocols.rounds import ClientLog, ClientPlan, RoundLog, Status, Terms
-from simulator.world import Participant, World
+from simulator.world import Participant, Steps, World
 
 LATE: Final = 2  # an event of this priority comes after all others of its time: SimPy's own are 0 and 1
 
@@ -31,6 +31,8 @@ def gather(
     terms: Terms,
     *,
     apart: bool = False,
+    path_s: PathS = path_s,
+    is_ranked: bool = True,
 ) -> Generator[simpy.Event, object, list[Participant]]:
     """Take clients through their rounds, all from now on, and return them when nobody is at work any more.
 
@@ -42,9 +44,11 @@ def gather(
         terms: when those who are still at work are stopped.
         apart: whether clients have nothing in common but links and the server, and `client_round` acts through its
             participant alone: then a round in which nobody meets anybody does without events (`fast_forward`).
+        path_s: how long a client's round would take it alone.
+        is_ranked: whether a server that serves by priority ranks clients by the lag of `client_round`.
     """
     world.forget_rates()
-    leaves_s = [_leaves_s(world, number, plan, client_round) for plan in plans]
+    leaves_s = [_leaves_s(world, number, plan, client_round, path_s) for plan in plans]
     ahead = forwarded(world, number, plans, client_round, leaves_s=leaves_s, terms=terms) if apart else None
     if ahead is not None:
         opened = world.env.event()
@@ -52,7 +56,12 @@ def gather(
         yield opened
         return [*ahead]
     participants = [
-        Participant(world=world, client=plan.client, round=number, lags_s=_lags_s(world, number, plan, client_round))
+        Participant(
+            world=world,
+            client=plan.client,
+            round=number,
+            lags_s=_lags_s(world, number, plan, client_round) if is_ranked else (),
+        )
         for plan in plans
     ]
     barrier = Barrier(world.env, participants, terms.num_needed)
@@ -65,10 +74,68 @@ def gather(
     return participants
 
 
-def round_log(
-    number: int, start_s: float, end_s: float, participants: Sequence[Participant], plans: Sequence[ClientPlan]
+def synchronous_round(
+    world: World,
+    number: int,
+    plans: Sequence[ClientPlan],
+    client_round: ClientRound,
+    terms: Terms,
+    *,
+    apart: bool = False,
+    path_s: PathS = path_s,
 ) -> RoundLog:
-    """Return what a round came to."""
+    """Run one round to its barrier on the clock and return its log.
+
+    Clients start together, in the order of `plans`; when nobody is at work any more the server aggregates what has been
+    handed in, and everybody waits for that. Whoever has not handed in takes no part in it.
+
+    Args:
+        world: where.
+        number: of the round.
+        plans: what clients do.
+        client_round: how.
+        terms: when those who are still at work are stopped.
+        apart: see `gather`.
+        path_s: how long a client's round would take it alone.
+    """
+
+    def whole() -> Generator[simpy.Event, object, list[Participant]]:
+        participants = yield from gather(
+            world, number, plans, client_round, terms, apart=apart, path_s=path_s, is_ranked=path_s is not played_s
+        )
+        yield from settle(world, number, plans, participants)
+        return participants
+
+    start_s = world.env.now
+    participants = world.run(whole())
+    return round_log(number, start_s, world.env.now, participants, plans)
+
+
+def settle(world: World, number: int, plans: Sequence[ClientPlan], participants: Sequence[Participant]) -> Steps:
+    """Let the server aggregate what has been handed in, if anything has, and everybody wait for that."""
+    handed_in = [(me.client, plan.cut) for me, plan in zip(participants, plans, strict=True) if me.status == "finished"]
+    if handed_in:
+        last = max(participants, key=lambda me: (me.ended_s, me.status == "finished"))
+        yield from world.aggregate(number, world.costs.aggregate_s(handed_in), last.last_span)
+    release(participants)
+
+
+def release(participants: Sequence[Participant]) -> None:
+    """Write down that everybody has waited until now, the end of the round."""
+    for me in participants:
+        me.wait_until_now()
+
+
+def round_log(
+    number: int,
+    start_s: float,
+    end_s: float,
+    participants: Sequence[Participant],
+    plans: Sequence[ClientPlan],
+    *,
+    order: tuple[tuple[int, int], ...] = (),
+) -> RoundLog:
+    """Return what a round came to; `order` as in `RoundLog`."""
     clients = []
     for me, plan in zip(participants, plans, strict=True):
         assert me.status is not None  # nobody is at work any more
@@ -84,7 +151,7 @@ def round_log(
                 energy_j=me.energy_j,
             )
         )
-    return RoundLog(round=number, start_s=start_s, end_s=end_s, clients=tuple(clients))
+    return RoundLog(round=number, start_s=start_s, end_s=end_s, clients=tuple(clients), order=order)
 
 
 class Barrier:
@@ -159,7 +226,7 @@ class Moment(simpy.Event):  # type: ignore[misc]
         heappush(env._queue, (max(time_s, env.now), LATE, next(env._eid), self))  # noqa: SLF001
 
 
-def _leaves_s(world: World, number: int, plan: ClientPlan, client_round: ClientRound) -> float:
+def _leaves_s(world: World, number: int, plan: ClientPlan, client_round: ClientRound, path_s: PathS) -> float:
     """Return when a client goes or fails, whichever is first."""
     if plan.fails_frac is None:
         return plan.leaves_s

@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-Status = Literal["finished", "dropped", "late", "surplus"]
-"""How a client's round ended: it handed in; it went away or failed; it missed the deadline; enough others were first.
+Status = Literal["finished", "dropped", "late", "surplus", "stale", "unfinished"]
+"""How a client's round ended: it handed in; it went away or failed; it missed the deadline; enough others were first;
+what it started from was too old when it handed in; the run was over before.
 
 Only what `finished` clients did counts: the work of all others is charged and discarded.
 """
@@ -56,6 +57,7 @@ class ClientPlan:
         validation: batches of the client's own validation part that its policy wants to see measured; mostly empty.
         stacked: what aggregations have left to the base model since it last took part: rows for each block, or none.
         move: what has to be sent because its cut has moved; None: nothing.
+        turn: which of its own it is, from 1, where clients do not all begin at once; it then decides on the samples.
         leaves_s: when it goes, in simulated seconds of the run; its round is broken off then.
         fails_frac: after which part of the time that the round would take it alone it fails; None: it does not.
     """
@@ -66,6 +68,7 @@ class ClientPlan:
     validation: tuple[PaddedBatch, ...] = ()
     stacked: tuple[int, ...] = ()
     move: CutMove | None = None
+    turn: int | None = None
     leaves_s: float = math.inf
     fails_frac: float | None = None
 
@@ -97,6 +100,8 @@ class ClientLog:
         num_steps: local steps that it has completed.
         status: whether it counts.
         energy_j: what its device took in the whole round, waiting for others included; None where that is not known.
+        staleness: where clients do not all begin at once, how many aggregations there were between the start of its
+            round and the one that its result was for.
     """
 
     plan: ClientPlan
@@ -107,16 +112,33 @@ class ClientLog:
     num_steps: int
     status: Status
     energy_j: float | None = None
+    staleness: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class RoundLog:
-    """One settled round: the clock has decided who finished when; the mathematics may follow."""
+    """One settled round: the clock has decided who finished when; the mathematics may follow.
+
+    Attributes:
+        round: its number.
+        start_s, end_s: when it was.
+        clients: what each client's came to.
+        version: where clients do not all begin at once, how many aggregations there were before this one.
+        versions_in_use: of the adapters that clients are at work on when it ends.
+        sent_bytes: what was sent during the round, by kind, where that is not what `clients` have sent.
+        energy_j: what devices have taken during the round, where `sent_bytes` is given; None where it is not known.
+        order: (client, step from 1) in the order in which the server took its steps, where it has one adapter for all.
+    """
 
     round: int
     start_s: float
     end_s: float
     clients: tuple[ClientLog, ...]
+    order: tuple[tuple[int, int], ...] = ()
+    version: int = 0
+    versions_in_use: tuple[int, ...] = ()
+    sent_bytes: Mapping[str, int] | None = None
+    energy_j: float | None = None
 
     @property
     def finished(self) -> tuple[ClientLog, ...]:

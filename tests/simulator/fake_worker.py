@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from workloads.grouping import groups_of
+from workloads.interleaved_tasks import InterleavedTask
 from workloads.results import SavedState
 from workloads.tasks import AggregateTask, EvalResult, EvalTask, InitialTask, Task, TrainResult, TrainTask
 
@@ -34,12 +35,22 @@ class FakeWorker:
         self, tasks: Sequence[TrainTask], on_result: Callable[[TrainResult], None], spent: Collection[str] = ()
     ) -> list[TrainResult]:
         results = []
-        for task in (task for group in groups_of(tasks) for task in group):
+        members = [task for task in tasks if isinstance(task, InterleavedTask)]
+        if members:
+            assert len({task.group for task in members}) == 1
+            assert [task.place for task in members] == list(range(len(members[0].interleaving.members)))
+        for task in members or (task for group in groups_of(tasks) for task in group):
             start = self._states[task.adapter].arrays["adapter/w"]
             moments = None if task.moments is None else self._states[task.moments].arrays["moments/m"]
             batches = [batch.digest for batch in task.batches]
+            others = [self._states[key].arrays["moments/m"] for key in task.inputs[2 - (moments is None) :]]
             draw = _draw(
-                batches, task.ranks, task.group, start.tobytes(), b"" if moments is None else moments.tobytes()
+                batches,
+                task.ranks,
+                task.group,
+                start.tobytes(),
+                b"" if moments is None else moments.tobytes(),
+                *(values.tobytes() for values in others),
             )
             self._made(task, start + draw, moments=draw)
             losses = tuple(float(abs(value)) for value in draw[: len(task.batches)])
@@ -53,6 +64,7 @@ class FakeWorker:
         updates = [self._states[key].arrays["adapter/w"] for key in task.updates]
         base = self._states[task.base].arrays["adapter/w"]
         mean = sum(weight * values for weight, values in zip(task.weights, updates, strict=True))
+        mean = mean - sum(self._states[key].arrays["adapter/w"] for key in task.starts)
         return self._made(task, (base + mean) / 2)
 
     def evaluate(self, tasks: Sequence[EvalTask]) -> list[EvalResult]:

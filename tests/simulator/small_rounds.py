@@ -1,8 +1,9 @@
-"""Small rounds of SplitFed V1 with round numbers, which tests of the protocol and of faults share."""
+"""Small rounds with round numbers, which tests of protocols and of faults share."""
 
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from simulator.connections import ServerLinks
 from simulator.protocols.rounds import FOR_EVERYBODY, ClientPlan, PaddedBatch
@@ -32,6 +33,20 @@ class HandCosts:
             label_bytes=self.label_bytes,
             server_step_s=self.server_step_s,
             gradient_bytes=1 * MB,
+            client_backward_s=2.0,
+            client_optimizer_s=0.5,
+            server_optimizer_s=0.5,
+        )
+
+    def whole_step(self, client, num_samples, length_tokens):
+        return SimpleNamespace(forward_s=self.forward_s[client], backward_s=2.0, optimizer_s=0.5)
+
+    def local_step(self, client, cut, num_samples, length_tokens):
+        return SimpleNamespace(
+            client_forward_s=self.forward_s[client],
+            activation_bytes=self.activation_bytes,
+            label_bytes=self.label_bytes,
+            server_step_s=self.server_step_s,
             client_backward_s=2.0,
             client_optimizer_s=0.5,
         )
@@ -72,10 +87,10 @@ def small_world(
         fleet=fleet,
         server_links=ServerLinks(uplink_bytes_per_s=server_uplink, downlink_bytes_per_s=1e12, latency_s=0.0),
         slots=slots,
-        discipline=discipline,
         costs=costs,
         spans=writer.spans,
         outages_s=outages_s,
+        discipline=discipline,
         fast_forward=fast_forward,
     )
     return world, writer
@@ -88,13 +103,43 @@ def plan(client, *, num_steps=1, validate=False, **changes):
     )
 
 
-def play(costs, plans=None, *, num_clients=1, num_steps=1, validate=False, terms=FOR_EVERYBODY, **world_changes):
-    """Run one round, of `num_clients` clients that stay or as `plans` say, and return (log, spans)."""
+def play(
+    costs,
+    plans=None,
+    *,
+    num_clients=1,
+    num_steps=1,
+    validate=False,
+    terms=FOR_EVERYBODY,
+    run=run_round,
+    **world_changes,
+):
+    """Run a round (of SplitFed V1) of `num_clients` clients that stay, or as `plans` say, and return (log, spans)."""
     plans = plans or [plan(k, num_steps=num_steps, validate=validate) for k in range(num_clients)]
     world, writer = small_world(costs, num_clients=len(plans), **world_changes)
-    log = run_round(world, 1, plans, terms)
+    log = run(world, 1, plans, terms)
     writer.spans.flush_round(1)
     return log, writer.records().spans
+
+
+def events(spans, client):
+    """Return (kind, step, start, end) of each of a client's spans, in order of time."""
+    own = spans[spans.client == client].sort_values(["start_s", "span_id"], kind="stable")
+    return list(zip(own.kind, own.step, own.start_s, own.end_s, strict=True))
+
+
+def close(expected):
+    """Return the same (kind, step, start, end), equal to times that rounding has moved."""
+    return [(kind, step, *(pytest.approx(time_s, rel=1e-9) for time_s in times)) for kind, step, *times in expected]
+
+
+WHOLE_ROUND_BYTES = {
+    "download_adapter": 4 * MB,
+    "upload_activations": 4 * MB,
+    "download_gradients": 2 * MB,
+    "upload_adapter": 3 * MB,
+}
+"""Of a client that takes two steps: 4 MB and 2 x 1 MB down, 2 x 2 MB and 3 MB up."""
 
 
 def times(spans, client):

@@ -95,6 +95,6 @@ def test_a_model_of_two_blocks_has_one_cut_and_a_positive_price():
         num_steps=1,
         status="finished",
     )
-    price = observed_price(log, setting.costs, num_blocks=2)
+    price = observed_price(log, setting.costs.step, num_blocks=2)
     on_client_s = step.client_forward_s + step.client_backward_s + step.client_optimizer_s
     assert (price.on_client_s, price.on_server_s) == (pytest.approx(on_client_s), pytest.approx(step.server_step_s))

@@ -62,7 +62,7 @@ def test_every_column_states_its_meaning_and_only_unknowable_values_may_be_missi
     for schema in (SPANS_SCHEMA, *TABLE_SCHEMAS.values()):
         assert all(field.metadata[b"meaning"] for field in schema)
         nullable |= {field.name for field in schema if field.nullable}
-    assert nullable == {"energy_j", "train_loss", "val_loss", "token_accuracy"}
+    assert nullable == {"energy_j", "train_loss", "val_loss", "token_accuracy", "staleness"}
 
 
 def test_kinds_keep_the_order_of_a_round_as_categories(folder: Path) -> None:

@@ -352,7 +352,23 @@ def test_a_scenario_cannot_be_changed() -> None:
             "server: {outages: [{start_s: 5, end_s: 5}]}",
             "mine.yaml:2: server.outages.0.end_s: must be later than start_s (5), got 5",
         ),
-        ("protocol: {kind: sfl-v2}", "mine.yaml:2: protocol.kind: expected 'sfl-v1', got 'sfl-v2'"),
+        (
+            "protocol: {kind: sfl-v3}",
+            "mine.yaml:2: protocol.kind: unknown kind 'sfl-v3'; allowed: sl, sfl-v1, sfl-v2, sfl-pipelined, ",
+        ),
+        ("protocol: {kind: sl, aggregator: segment}", "mine.yaml:2: protocol.aggregator: unknown key; allowed: kind"),
+        (
+            "protocol: {kind: sfl-pipelined, micro_batches: 0}",
+            "mine.yaml:2: protocol.micro_batches: expected a number of at least 1, got 0",
+        ),
+        (
+            "protocol: {kind: fedbuff, buffer_size: 0}",
+            "mine.yaml:2: protocol.buffer_size: expected a number of at least 1, got 0",
+        ),
+        (
+            "protocol: {kind: fedbuff, max_staleness: -1}",
+            "mine.yaml:2: protocol.max_staleness: expected a number of at least 0, got -1",
+        ),
         (
             "protocol: {aggregator: fed-avg}",
             "mine.yaml:2: protocol.aggregator: expected 'segment', 'fedavg', 'hetlora', 'hetlora-per-block',",
@@ -782,11 +798,12 @@ def test_what_the_template_has_in_comments_loads_too(tmp_path: Path) -> None:
     kinds = set()
     for line in shown:
         flow = line[: line.rindex("}") + 1]
-        text = flow if flow.startswith("policy") else f"workload:\n  {flow}"
+        text = f"workload:\n  {flow}" if flow.startswith("partition") else flow
         scenario = load(tmp_path, FLEET_YAML + text)
-        kinds |= {scenario.policy.kind, scenario.workload.partition.kind}
+        kinds |= {scenario.policy.kind, scenario.protocol.kind, scenario.workload.partition.kind}
+    protocols = {"sl", "sfl-v1", "sfl-v2", "sfl-pipelined", "local-loss", "fed-lora", "fedbuff"}
     policies = {*POLICIES, "mine.py:half"}
-    assert kinds == {*policies, "length-dirichlet", "iid", "quantity-skew"}
+    assert kinds == {*policies, "length-dirichlet", "iid", "quantity-skew", *protocols}
 
 
 def test_what_the_template_shows_of_selections_loads_too(tmp_path: Path) -> None:

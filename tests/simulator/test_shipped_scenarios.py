@@ -106,3 +106,14 @@ def test_the_papers_setting_can_be_trained_with_a_model_that_is_here():
     )
     assert setting.models.charged_shape.num_blocks == 12
     assert setting.files.name == "tiny"
+
+
+def test_in_async_fleet_nobody_waits_and_the_slow_count_less():
+    buffered, barred = run("async-fleet"), run("async-fleet", "protocol.kind=sfl-v1")
+    rates = [(r.clients.status == "finished").sum() / r.summary.simulated_s for r in (buffered, barred)]
+    assert rates[0] > 3 * rates[1]  # "several times as many updates"
+    by_device = buffered.clients.groupby("device")
+    assert by_device.staleness.mean().idxmax() == "rpi4-8gb"
+    assert (buffered.clients.device == "rpi4-8gb").mean() < 0.1  # a fifth of the fleet
+    strict = run("async-fleet", "protocol.max_staleness=1").clients
+    assert "rpi4-8gb" not in set(strict[strict.status == "finished"].device)

@@ -21,3 +21,7 @@ def test_scenario_and_kind_of_device_decide(
     choice: ExecutorChoice, device: str, step_tokens: int, dropout: float, expected: ExecutorName
 ) -> None:
     assert pick_executor(choice, device, step_tokens=step_tokens, dropout=dropout) == expected
+
+
+def test_a_rule_whose_steps_need_each_other_leaves_no_choice() -> None:
+    assert pick_executor("fused", "cuda:0", step_tokens=4, dropout=0.0, one_by_one=True) == "sequential"
