@@ -96,7 +96,7 @@ def test_a_training_loss_that_is_none_tells_before_the_next_evaluation() -> None
     writer = RunWriter(None, {"scenario": {"name": "diverged", "evaluation": {"targets": {"perplexity": []}}}})
     for number, loss in ((1, 2.0), (2, math.nan), (3, 2.0)):
         writer.add_client(
-            ClientRow(number, 0, "a", "b", 2, 2, 7, "fixed", 4, 100, loss, None, 0.0, 1.0, "finished"),
+            ClientRow(number, 0, "a", "b", 2, 2, 7, "fixed", 0, 4, 100, loss, None, 0.0, 1.0, "finished", 0),
         )
     writer.add_eval(EvalRow(0, 0.0, "global", SERVER_CLIENT, 2.0, 1.0, None, 10))
     assert summarise(writer.finish()).diverged_round == 2
@@ -105,7 +105,7 @@ def test_a_training_loss_that_is_none_tells_before_the_next_evaluation() -> None
 def test_who_does_not_finish_or_does_not_learn_has_not_diverged() -> None:
     assert summarise(synthetic_run(num_rounds=1, with_evals=False)).diverged_round is None
     writer = RunWriter(None, {"scenario": {"name": "late", "evaluation": {"targets": {"perplexity": []}}}})
-    writer.add_client(ClientRow(1, 0, "a", "b", 2, 2, 7, "fixed", 4, 100, None, None, 0.0, 1.0, "late"))
+    writer.add_client(ClientRow(1, 0, "a", "b", 2, 2, 7, "fixed", 0, 4, 100, None, None, 0.0, 1.0, "late", 0))
     writer.add_eval(EvalRow(0, 0.0, "global", SERVER_CLIENT, 2.0, 1.0, None, 10))
     assert summarise(writer.finish()).diverged_round is None
 
