@@ -47,7 +47,10 @@ def _merge(records: RunRecords, adapter: Path, folder: Path) -> None:
         raise InputError(Problem(f"model {files.name!r} ({files.folder}) is not the one that the run trained"))
     from workloads.merging import write_merged  # imports torch
 
-    write_merged(files, adapter, folder)
+    try:
+        write_merged(files, adapter, folder)
+    except ModelError as error:
+        raise InputError(Problem(str(error))) from None
 
 
 def _base_model(adapter: Path) -> ModelFiles:

@@ -15,6 +15,7 @@ from simulator.run import Progress
 from simulator.setting import Setting
 from simulator.training import Worker
 from workloads.export import AdapterSettings, write_adapter
+from workloads.models import ModelError
 from workloads.numerics import numerics_id
 from workloads.results import SavedState
 from workloads.run_results import RunResults
@@ -126,6 +127,7 @@ def make_worker(setting: Setting, recipe: Recipe, watch: Watch) -> Worker:
     Raises:
         InputError: it cannot train what the scenario asks for.
     """
+    from workloads.anatomy import UnsupportedModelError
     from workloads.trainer import TorchTrainer
 
     execution, executor = setting.scenario.execution, executor_of(setting)
@@ -142,6 +144,8 @@ def make_worker(setting: Setting, recipe: Recipe, watch: Watch) -> Worker:
             on_step=watch.on_step,
             own_rule=_own_rule(setting),
         )
+    except (ModelError, UnsupportedModelError) as error:
+        raise InputError(Problem(str(error), key="workload.model", value=setting.files.name)) from None
     except ValueError as error:
         raise InputError(Problem(str(error), key="execution.device", value=execution.device)) from None
     for note in trainer.notes:

@@ -102,9 +102,9 @@ def _token_bytes(codec: Codec, hidden: int, with_indices: bool) -> int:
 
 
 def num_kept(codec: Codec, hidden: int) -> int:
-    """Return how many of a token's values a sparse codec keeps: frac of them, rounded up."""
+    """Return how many of a token's values a sparse codec keeps: frac of them, rounded up, so at least one."""
     assert codec.frac is not None
-    return math.ceil(round(codec.frac * hidden, 6))  # 0.1 of 30 is 3, not 3.0000000000000004
+    return max(1, math.ceil(round(codec.frac * hidden, 6)))  # 0.1 of 30 is 3, not 3.0000000000000004
 
 
 def index_bytes(hidden: int) -> int:

@@ -6,9 +6,10 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
-from workloads.models import ModelFiles
+from workloads.models import ModelError, ModelFiles
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}  # that a user may ask for
 ALL_DTYPES = {**DTYPES, "float64": torch.float64}  # tests compare in it
@@ -46,24 +47,43 @@ def load_base(files: ModelFiles, *, device: torch.device, dtype: str, dropout: f
         device: where it goes.
         dtype: of its weights, a key of `ALL_DTYPES`.
         dropout: probability that replaces every dropout in it, and then no block is ever dropped; None leaves its own.
+
+    Raises:
+        ModelError: the weights are damaged, or not those of the model that config.json describes.
     """
-    config = AutoConfig.from_pretrained(files.folder, local_files_only=True, trust_remote_code=False)
-    if dropout is not None:
-        for name, value in config.to_dict().items():
-            if isinstance(value, int | float) and _DROPOUT.search(name):
-                setattr(config, name, dropout)
-        if hasattr(config, "layerdrop"):
-            config.layerdrop = 0.0
+    try:
+        config = AutoConfig.from_pretrained(files.folder, local_files_only=True, trust_remote_code=False)
+        config._attn_implementation = None  # noqa: SLF001 -- the numerics id says which: not for a file to choose
+        if dropout is not None:
+            for name, value in config.to_dict().items():
+                if isinstance(value, int | float) and _DROPOUT.search(name):
+                    setattr(config, name, dropout)
+            if hasattr(config, "layerdrop"):
+                config.layerdrop = 0.0
+        model, missing = _read(files, config, ALL_DTYPES[dtype])
+    except (OSError, ValueError, RuntimeError, SafetensorError, ImportError, TypeError, KeyError) as error:
+        raise ModelError(f"model {files.name!r}: {files.folder} cannot be loaded: {error}") from error
+    if missing:
+        raise ModelError(
+            f"model {files.name!r}: {files.folder} lacks {len(missing)} of the weights that config.json speaks of, "
+            f"{missing[0]} first"
+        )
+    return model.to(device)
+
+
+def _read(files: ModelFiles, config: PretrainedConfig, dtype: torch.dtype) -> tuple[PreTrainedModel, list[str]]:
+    """Return a model and which of its weights are not in the files: transformers makes them up and goes on."""
     with without_progress_bars():
-        model: PreTrainedModel = AutoModelForCausalLM.from_pretrained(
+        model, report = AutoModelForCausalLM.from_pretrained(
             files.folder,
             config=config,
-            dtype=ALL_DTYPES[dtype],
+            dtype=dtype,
             use_safetensors=True,
             local_files_only=True,
             trust_remote_code=False,
+            output_loading_info=True,
         )
-    return model.to(device)
+    return model, sorted(map(str, report["missing_keys"]))
 
 
 @contextmanager

@@ -16,6 +16,7 @@ from typing import Any
 import platformdirs
 
 from workloads.fetchable import FETCHABLE
+from workloads.safe_folder import index_files, problem_with
 
 SHIPPED_MODELS = Path(__file__).parent / "assets"
 FETCHED_MODELS = platformdirs.user_cache_path("splitft") / "models"
@@ -64,8 +65,8 @@ class ModelFiles:
 
     @cached_property
     def weights_digest(self) -> str:
-        """Return the sha256 of all weights in hex; reads them once, about a second a gigabyte."""
-        return _digest(self.weight_files)
+        """Return the sha256 of all weights in hex, and of what says which is where; reads them once, about 1 s/GB."""
+        return _digest([*self.weight_files, *index_files(self.folder)])
 
     @cached_property
     def model_digest(self) -> str:
@@ -135,6 +136,8 @@ def _model_files(name: str, folder: Path, revision: str | None = None) -> ModelF
         raise ModelError(f"model {name!r}: {folder / 'config.json'} is not JSON: {error}") from None
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise ModelError(f"model {name!r}: {folder / 'config.json'} names no model_type")
+    if (problem := problem_with(folder, config)) is not None:
+        raise ModelError(f"model {name!r}: {folder} cannot be used: {problem}")
     return ModelFiles(name=name, folder=folder, config=config, revision=revision)
 
 

@@ -88,7 +88,7 @@ class ResultStore:
         """Return what is known of a task; a damaged record is reported and removed."""
         path = self._record_path(key)
         try:
-            return Record.from_json(path.read_bytes())
+            return _record_of(key, path.read_bytes())
         except OSError:
             return None
         except DamagedError as error:
@@ -120,8 +120,9 @@ class ResultStore:
             with self._giving_up_on_errors():
                 self._need(record)
                 for file in (self._record_path(record.key), path):
-                    if file is not None and file.exists():
-                        os.utime(file)
+                    if file is not None:
+                        with contextlib.suppress(FileNotFoundError):  # another process may just have removed it
+                            os.utime(file)
         return path
 
     def keep(self, record: Record, content: bytes | None, twin: Path | None = None) -> Path | None:
@@ -224,6 +225,18 @@ class ResultStore:
         except OSError as error:
             self._is_writable = False
             _LOG.warning("results cannot be remembered in %s (%s): the run goes on without", self.folder, error)
+
+
+def _record_of(key: str, content: bytes) -> Record:
+    """Return the record of a task's file.
+
+    Raises:
+        DamagedError: the content is damaged, or another task's.
+    """
+    record = Record.from_json(content)
+    if record.key != key:
+        raise DamagedError(f"it is of another task, {record.key}")
+    return record
 
 
 def _files(paths: Iterable[Path]) -> Iterator[tuple[float, int, Path]]:

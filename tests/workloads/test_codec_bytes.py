@@ -2,7 +2,7 @@
 
 import pytest
 
-from workloads.codec_bytes import FP32, KINDS, Codec, encoded_bytes, reuses_indices, tile_size
+from workloads.codec_bytes import FP32, KINDS, Codec, encoded_bytes, num_kept, reuses_indices, tile_size
 
 TOPK = Codec(kind="topk", frac=0.1)
 
@@ -72,3 +72,9 @@ def test_parameters_that_are_missing_out_of_range_or_of_another_kind_are_refused
 ) -> None:
     with pytest.raises(ValueError, match=message):
         Codec(**values)  # type: ignore[arg-type]
+
+
+def test_a_sparse_codec_keeps_at_least_one_value() -> None:
+    codec = Codec(kind="topk", frac=1e-9)
+    assert num_kept(codec, 64) == 1  # the next whole number above 6.4e-8
+    assert encoded_bytes(codec, 1, 1, 64) == 2 + 2  # a value and its index

@@ -268,8 +268,11 @@ def test_gradients_of_one_step_agree_in_float32(family: str, folders: Path) -> N
         assert largest_difference(ours.first, theirs.first) < 1e-5
 
 
-def test_a_round_leads_to_the_same_held_out_loss_in_float32(folders: Path) -> None:
-    one, other = pair(model_of("llama", folders), "llama")
+# The bound on gradients does not hold with lossy codecs: a value within float32's rounding of the edge between two
+# codes may get either, which is a whole step of the codec for that value.
+@pytest.mark.parametrize(("up", "down"), [(FP32, FP32), *CODECS], ids=str)
+def test_a_round_leads_to_the_same_held_out_loss_in_float32(up: Codec, down: Codec, folders: Path) -> None:
+    one, other = pair(model_of("llama", folders), "llama", activation_codec=up, gradient_codec=down)
     with_trained_start(one, other)
     for clients in (one, other):
         clients.train(batches_of(1, 4))

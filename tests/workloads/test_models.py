@@ -97,6 +97,59 @@ def test_a_config_that_describes_no_model_is_refused(tmp_path: Path, config: str
         resolve_model(str(folder))
 
 
+HOSTILE = [
+    ({"attn_implementation": "somebody/kernel"}, {}, r"attn_implementation in config\.json names code on the .* Hub"),
+    ({"quantization_config": {"quant_method": "gptq"}}, {}, "its weights are quantised"),
+    ({"transformers_weights": "weights.bin"}, {}, r"takes weights from 'weights\.bin', which is none of its"),
+    ({}, {"adapter_config.json": {"base_model_name_or_path": "somebody/else"}}, "it holds an adapter"),
+]
+
+
+@pytest.mark.parametrize(("config", "files", "message"), HOSTILE, ids=["kernel", "quantised", "weights", "adapter"])
+def test_a_folder_that_leads_elsewhere_is_refused(
+    tmp_path: Path, config: dict[str, Any], files: dict[str, Any], message: str
+) -> None:
+    folder = write_model(tmp_path / "model", config={"model_type": "llama", **config})
+    for name, content in files.items():
+        (folder / name).write_text(json.dumps(content))
+    with pytest.raises(ModelError, match=message):
+        resolve_model(str(folder))
+
+
+def write_index(folder: Path, *files: str) -> None:
+    weight_map = {f"weight {i}": file for i, file in enumerate(files)}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
+
+
+@pytest.mark.parametrize("named", ["pytorch_model.bin", "../other/model.safetensors", "/etc/passwd", "3.safetensors"])
+def test_an_index_may_name_nothing_but_the_safetensors_files_beside_it(tmp_path: Path, named: str) -> None:
+    folder = write_model(tmp_path / "model", "1.safetensors")
+    (folder / "pytorch_model.bin").write_bytes(b"pickle")
+    write_index(folder, "1.safetensors", named)
+    with pytest.raises(ModelError, match=f"takes weights from {named!r}, which is none of its"):
+        resolve_model(str(folder))
+    (folder / "1.safetensors").rename(folder / "model.safetensors")  # of the two, transformers takes this
+    assert resolve_model(str(folder)).weight_files == (folder / "model.safetensors",)
+
+
+@pytest.mark.parametrize("index", ["{", "[]", "{}", '{"weight_map": 1}'])
+def test_a_damaged_index_is_refused(tmp_path: Path, index: str) -> None:
+    folder = write_model(tmp_path / "model", "1.safetensors")
+    (folder / "model.safetensors.index.json").write_text(index)
+    with pytest.raises(ModelError, match=r"model\.safetensors\.index\.json is damaged"):
+        resolve_model(str(folder))
+
+
+def test_the_digest_tells_which_of_two_files_a_weight_is_taken_from(tmp_path: Path) -> None:
+    digests = set()
+    for file in ("1.safetensors", "2.safetensors"):
+        folder = write_model(tmp_path / file, "1.safetensors")
+        (folder / "2.safetensors").write_bytes(b"others")
+        write_index(folder, file)
+        digests.add(resolve_model(str(folder)).model_digest)
+    assert len(digests) == 2
+
+
 def test_a_hub_model_is_known_by_its_commit_and_no_pickle_is_downloaded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

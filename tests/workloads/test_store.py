@@ -5,6 +5,7 @@ import json
 import logging
 import math
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -473,6 +474,38 @@ def test_a_damaged_record_is_reported_removed_and_no_result(tmp_path: Path, capl
     assert store.recall(key_of(1)) is None
     assert f"{path} is damaged (its checksum is wrong): the task is computed again" in caplog.text
     assert not path.exists()
+
+
+def test_a_record_under_the_name_of_another_task_is_no_result(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    store = ResultStore(tmp_path)
+    record = Record(kind="InitialTask", key="a" * 64, result=None, state=None)
+    store.keep(record, None)
+    other = store._record_path("b" * 64)
+    other.parent.mkdir()
+    shutil.copy(store._record_path(record.key), other)
+    assert store.recall("b" * 64) is None
+    assert "is damaged (it is of another task" in caplog.text
+    assert not other.exists()
+    assert store.recall(record.key) == record
+
+
+def test_a_file_that_another_process_removes_meanwhile_is_no_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = ResultStore(tmp_path)
+    record = Record(kind="InitialTask", key="a" * 64, result=None, state=None)
+    store.keep(record, None)
+    touch = os.utime
+
+    def touch_what_has_just_gone(path: Path) -> None:
+        path.unlink()
+        touch(path)
+
+    monkeypatch.setattr(os, "utime", touch_what_has_just_gone)
+    store.note(record)
+    store.keep(record, None)
+    assert store.recall(record.key) == record  # it goes on keeping what it is given
+    assert not caplog.text
 
 
 def test_size_counts_what_is_there(tmp_path: Path) -> None:
