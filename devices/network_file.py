@@ -10,9 +10,10 @@ from pydantic.dataclasses import dataclass
 
 from devices.defaults import defaults
 from devices.networks import NetworkProfile, Spread
+from devices.problems import InputError
 from devices.profiles import Provenance
 from devices.strict_yaml import Document, validate
-from devices.units import bytes_per_s_from_mbit_per_s, s_from_ms
+from devices.units import LEAST_MBIT_PER_S, bytes_per_s_from_mbit_per_s, s_from_ms
 from devices.values import STRICT, Confidence, Correlation, Id, NonNegative, PositiveNumber, Stated, origin_of, value_of
 
 Plain = Annotated[float, Field(gt=0)]
@@ -29,8 +30,8 @@ class SpreadStated(Stated):
     p10: Plain | None = None
     p50: Plain | None = None
     p90: Plain | None = None
-    ln_mu: float | None = None
-    ln_sigma: Annotated[float, Field(ge=0)] | None = None
+    ln_mu: Annotated[float, Field(ge=-50, le=50)] | None = None
+    ln_sigma: Annotated[float, Field(ge=0, le=10)] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what states no spread.
@@ -85,6 +86,7 @@ def network_profile(document: Document, name: str) -> NetworkProfile:
         "uplink_bytes_per_s": (stated.uplink_mbit_per_s, mbit, blank.rate_ln_sigma),
         "rtt_s": (stated.rtt_ms, s_from_ms, blank.rtt_ln_sigma),
     }
+    _check_rates(stated, document)
     given = stated.downlink_uplink_correlation
     correlation = blank.downlink_uplink_correlation if given is None else given
     origins = {
@@ -108,6 +110,22 @@ def network_profile(document: Document, name: str) -> NetworkProfile:
         notes=stated.notes,
         provenance=origins,
     )
+
+
+def _check_rates(stated: NetworkFile, document: Document) -> None:
+    """Make sure that links carry something.
+
+    Raises:
+        InputError: A median is below one byte a second.
+    """
+    problems = []
+    for key in ("downlink_mbit_per_s", "uplink_mbit_per_s"):
+        spread = _spread(getattr(stated, key), float, defaults().networks.rate_ln_sigma)
+        if spread is not None and spread.median < LEAST_MBIT_PER_S:
+            message = f"must be at least {LEAST_MBIT_PER_S:g} (1 byte/s), got {spread.median:g}"
+            problems.append(document.problem(message, (key,), spread.median))
+    if problems:
+        raise InputError(*problems)
 
 
 def _spread(given: SpreadValue | None, to_base: Callable[[float], float], sigma: PositiveNumber) -> Spread | None:

@@ -19,6 +19,7 @@ GIBI = 2**30
 
 BITS_PER_BYTE = 8
 MS = 1e-3
+LEAST_MBIT_PER_S = BITS_PER_BYTE / MEGA  # one byte/s: a slower link is a slip of the keyboard
 HOUR_S = 3600
 
 

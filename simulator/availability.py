@@ -99,6 +99,8 @@ class Availability:
         self._absent = absent
         self._seed, self._failure_frac, self._outages_s = seed, model.failure_frac, model.outages_s
         self._presence = _presence(model, num_clients, seed)
+        if absent is not None:
+            self._presence.leave_out(absent)
 
     def next_start_s(self, now_s: float, round: int, num_clients: int) -> float:  # noqa: A002
         """Return from when on a round can start: the server is up and so many clients can be reached.

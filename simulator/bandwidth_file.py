@@ -5,9 +5,6 @@ order: from that time on the client has these rates. `server` in place of a numb
 downlink carries what clients send. Zero means that nothing gets through until the next row.
 """
 
-import csv
-import hashlib
-import io
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from devices.problems import InputError, Problem
-from devices.units import bytes_per_s_from_mbit_per_s
+from devices.units import LEAST_MBIT_PER_S, bytes_per_s_from_mbit_per_s
 from simulator.bandwidth import Recorded
+from simulator.csv_file import read_csv
 
 HEADER: Final = ["client", "time_s", "downlink_mbit_per_s", "uplink_mbit_per_s"]
 SERVER: Final = "server"
@@ -75,20 +73,12 @@ def read_bandwidths(path: Path, num_clients: int, period_s: float | None) -> Ban
         InputError: the file cannot be read, rows in it cannot be used, or a connection would stand still for good;
             everything of the kind is named.
     """
-    try:
-        content = path.read_bytes()
-        text = content.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise InputError(Problem(f"cannot be read: {reason}", file=str(path))) from None
-    rows = csv.reader(io.StringIO(text))
-    if [name.strip() for name in next(rows, [])] != HEADER:
-        raise InputError(Problem(f"the first line must be {','.join(HEADER)}", file=str(path), line=1))
+    rows, digest = read_csv(path, HEADER)
     points = _checked(rows, path, num_clients, math.inf if period_s is None else period_s)
     return BandwidthTrace(
         records={whose: _record(own) for whose, own in points.items()},
         period_s=math.inf if period_s is None else period_s,
-        digest=hashlib.sha256(content).hexdigest(),
+        digest=digest,
     )
 
 
@@ -97,14 +87,12 @@ Points = list[tuple[float, float, float, int]]
 
 
 def _checked(
-    rows: Iterable[list[str]], path: Path, num_clients: int, period_s: float
+    rows: Iterable[tuple[int, list[str]]], path: Path, num_clients: int, period_s: float
 ) -> Mapping[int | str, Sequence[tuple[float, float, float, int]]]:
     """Return the points of each connection in order of time."""
     problems: list[Problem] = []
     found: dict[int | str, Points] = {}
-    for line, row in enumerate(rows, start=2):
-        if not row:
-            continue  # an empty line
+    for line, row in rows:
         problem = _add(row, line, found, num_clients, period_s)
         if problem:
             problems.append(Problem(problem, file=str(path), line=line))
@@ -128,6 +116,8 @@ def _add(row: list[str], line: int, found: dict[int | str, Points], num_clients:
         usable = False
     if not usable:
         return f"expected {','.join(HEADER)} with numbers of at least 0, got {','.join(row)!r}"
+    if any(0 < rate < LEAST_MBIT_PER_S for rate in (downlink, uplink)):
+        return f"a rate is 0, or at least {LEAST_MBIT_PER_S:g} Mbit/s (1 byte/s), got {','.join(row)!r}"
     if isinstance(whose, int) and not 0 <= whose < num_clients:
         return f"there is no client {whose}: the fleet has {num_clients:,}, numbered from 0"
     if time_s >= period_s:

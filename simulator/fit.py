@@ -71,6 +71,7 @@ def fit(scenario: Scenario, memory: MemoryModel, fleet: Fleet, server: DevicePro
         lowest = [min(has, needed) if lowers else needed for has, needed in zip(fits, asked, strict=True)]
         cuts = np.repeat(lowest, np.where(excluded, 0, num_having))
         problems += _server_problems(scenario, memory, server, cuts, len(fleet))
+        problems += _too_few(scenario, len(cuts))
     if problems:
         raise InputError(*problems)
     return Fit(max_cuts=tuple(fits), excluded=tuple(excluded), notes=tuple(notes))
@@ -91,6 +92,15 @@ def _too_much(who: str, device: DeviceProfile, needs_bytes: int, key: str) -> Pr
         key=key,
         value=device.id,
     )
+
+
+def _too_few(scenario: Scenario, num_left: int) -> list[Problem]:
+    """Return whether no round could ever start with the clients that are left."""
+    needed = scenario.selection.min_clients
+    if needed <= num_left:
+        return []
+    message = f"costs.oom leaves {num_left:,} client(s) that can hold what the policy asks of them, got {needed}"
+    return [Problem(message, key="selection.min_clients")]
 
 
 def _server_problems(

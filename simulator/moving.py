@@ -14,6 +14,7 @@ from workloads.counts import ADAPTER_BYTES, WEIGHT_BYTES, Part, adapter_paramete
 MOVE_KINDS = ("upload_moments", "download_weights", "download_moments")
 """Kinds of the spans that exist because a cut has moved, or a client is new."""
 
+_AFTER_WEIGHTS = frozenset({"download_moments", "download_adapter", "client_forward"})  # some of which may be empty
 _MOMENTS = 2  # AdamW's means of the gradient and of its square
 
 
@@ -91,7 +92,7 @@ class Holdings:
         """Note what clients have after a round. Moments of a round that did not count are those from before it."""
         if self._ships_weights:
             for c in log.clients:
-                if "client_forward" in c.seconds:  # so everything that it needed had arrived
+                if not _AFTER_WEIGHTS.isdisjoint(c.seconds):  # so they had arrived
                     self._stored[c.plan.client] = max(self._stored.get(c.plan.client, 0), c.plan.cut)
         if self._ships_moments:
             for c in log.finished:

@@ -1,13 +1,17 @@
 """The sections `network` and `moves` of a scenario: how links are shared and vary, and what moving a cut sends."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from simulator.fields import STRICT, Count, NonNegative, Positive, Text, agreeing
+from devices.units import LEAST_MBIT_PER_S
+from simulator.fields import STRICT, Count, Text, agreeing
 
 Duplex = Literal["full", "half"]
+Rate = Annotated[float, Field(ge=LEAST_MBIT_PER_S)]
+Cv = Annotated[float, Field(ge=0, le=10)]  # at 10, half of the factors are below a tenth
+Interval = Annotated[float, Field(ge=1e-3)]  # each costs an event while a message is on its way
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -34,8 +38,8 @@ class CellSection:
 
     clients: Count
     count: Count | None = None
-    downlink_mbit_per_s: Positive
-    uplink_mbit_per_s: Positive
+    downlink_mbit_per_s: Rate
+    uplink_mbit_per_s: Rate
     duplex: Duplex = "full"
 
 
@@ -49,9 +53,9 @@ class VariationSection:
         interval_s: For so long a rate holds.
     """
 
-    between_sessions_cv: NonNegative = 0.0
-    within_session_cv: NonNegative | Literal["catalogue"] = 0.0
-    interval_s: Positive = 10.0
+    between_sessions_cv: Cv = 0.0
+    within_session_cv: Cv | Literal["catalogue"] = 0.0
+    interval_s: Interval = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -65,7 +69,7 @@ class BandwidthTraceSection:
     """
 
     file: Text
-    period_s: Positive | None = None
+    period_s: Interval | None = None
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

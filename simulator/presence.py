@@ -45,6 +45,11 @@ class Presence:
         self.here = np.full(num_clients, here)
         self.until_s = np.full(num_clients, math.inf)
 
+    def leave_out(self, absent: NDArray[np.bool_]) -> None:
+        """Let these clients be away for good."""
+        self.here = self.here & ~absent
+        self.until_s = np.where(absent, math.inf, self.until_s)
+
     def look(self, now_s: float, round: int, attempt: int) -> None:  # noqa: A002
         """Bring `here` and `until_s` to a time, for the n-th attempt (from 0) at a round; times never run backwards."""
 

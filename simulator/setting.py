@@ -224,7 +224,8 @@ def _resolved(scenario: Scenario, catalogue: Sequence[Path], on_tokens: OnTokens
 def _measured(scenario: Scenario, used: Models, machines: Hardware, longest_tokens: int) -> list[str]:
     devices = (*machines.fleet.device_table, machines.server)
     largest = scenario.workload.batch_size * longest_tokens
-    return check_measured(devices, used.charged_shape, scenario.workload.dtype, largest)
+    with under("workload.max_length_tokens"):
+        return check_measured(devices, used.charged_shape, scenario.workload.dtype, largest)
 
 
 def _memory(scenario: Scenario, used: Models, longest_tokens: int) -> MemoryModel:

@@ -4,9 +4,6 @@ A CSV file with the header `client,start_s,end_s` and one session a row, in any 
 another one of the same client has not ended yet, or has just ended, continues it.
 """
 
-import csv
-import hashlib
-import io
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.problems import InputError, Problem
+from simulator.csv_file import read_csv
 
 HEADER = ["client", "start_s", "end_s"]
 
@@ -43,15 +41,7 @@ def read_trace(path: Path, num_clients: int) -> Trace:
     Raises:
         InputError: the file cannot be read, or rows in it cannot be used; every such row is named.
     """
-    try:
-        content = path.read_bytes()
-        text = content.decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise InputError(Problem(f"cannot be read: {reason}", file=str(path))) from None
-    rows = csv.reader(io.StringIO(text))
-    if [name.strip() for name in next(rows, [])] != HEADER:
-        raise InputError(Problem(f"the first line must be {','.join(HEADER)}", file=str(path), line=1))
+    rows, digest = read_csv(path, HEADER)
     sessions = _checked(rows, path, num_clients)
     times: list[float] = []
     first = np.zeros(num_clients, dtype=np.int64)
@@ -63,17 +53,15 @@ def read_trace(path: Path, num_clients: int) -> Trace:
         changes_s=np.array(times),
         first=first,
         num_absent=sum(not own for own in sessions),
-        digest=hashlib.sha256(content).hexdigest(),
+        digest=digest,
     )
 
 
-def _checked(rows: Iterable[list[str]], path: Path, num_clients: int) -> list[list[tuple[float, float]]]:
+def _checked(rows: Iterable[tuple[int, list[str]]], path: Path, num_clients: int) -> list[list[tuple[float, float]]]:
     """Return the sessions of each client."""
     problems: list[Problem] = []
     sessions: list[list[tuple[float, float]]] = [[] for _ in range(num_clients)]
-    for line, row in enumerate(rows, start=2):
-        if not row:
-            continue  # an empty line
+    for line, row in rows:
         try:
             client, start_s, end_s = int(row[0]), float(row[1]), float(row[2])
             usable = len(row) == len(HEADER) and 0 <= start_s < end_s < math.inf

@@ -31,7 +31,7 @@ def check_tables(setting: Setting) -> list[Table]:
     return [
         table([setting.scenario.name, ""], _facts(setting)),
         _by_cut(rows, found.length_tokens, setting.models.priced_as),
-        _memory_by_cut([row for row in rows if row.cut in spread[:MAX_MEMORY_CUTS]], setting),
+        _memory_by_cut(found.cuts, spread[:MAX_MEMORY_CUTS], setting),
         _by_device(found.devices, shown, spread),
     ]
 
@@ -72,9 +72,15 @@ def _facts(setting: Setting) -> list[tuple[str, str]]:
         ("availability", setting.availability.words()),
         ("can the cut affect learning here?", can_cut_affect_learning(setting)),
         ("assumed overhead of blocks", assumed_overhead(setting).words()),
-        ("energy", f"unknown: {why}" if (why := unknown_energy(setting.fleet)) else "known of every client"),
+        ("energy", _energy(setting)),
         ("privacy", privacy(setting)),
     ]
+
+
+def _energy(setting: Setting) -> str:
+    if why := unknown_energy(setting.fleet):
+        return f"unknown: {why}"
+    return "known of every client" + (", power partly assumed" if setting.scenario.costs.energy == "assumed" else "")
 
 
 def _sizes(name: str, shape: ModelShape) -> str:
@@ -102,10 +108,11 @@ def _by_cut(rows: Sequence[CutPrediction], length_tokens: int, priced: PricedMod
     )
 
 
-def _memory_by_cut(rows: Sequence[CutPrediction], setting: Setting) -> Table:
+def _memory_by_cut(cuts: Sequence[CutPrediction], shown: Sequence[int], setting: Setting) -> Table:
     workload, memory = setting.scenario.workload, setting.memory
     blocks = "each block computed again" if memory.checkpointing else "nothing computed again"
     batch = f"{memory.batch_size} samples of {memory.length_tokens} tokens, {memory.dtype}"
+    left_out = f"; {len(cuts) - len(shown)} more cut(s) in --json" if len(shown) < len(cuts) else ""
     return table(
         [
             "cut",
@@ -120,11 +127,12 @@ def _memory_by_cut(rows: Sequence[CutPrediction], setting: Setting) -> Table:
         ],
         [
             (row.cut, side, *(f"{num_bytes / GIB:.3f}" for num_bytes in (*_terms(part), part.total_bytes)))
-            for row in rows
+            for row in cuts
+            if row.cut in shown
             for side, part in (("client", row.client_memory), ("server", row.server_memory))
         ],
         title="Memory by cut, in GiB",
-        caption=f"{batch}, {workload.optimizer.kind}, {blocks}; server: adapters of a whole round",
+        caption=f"{batch}, {workload.optimizer.kind}, {blocks}; server: adapters of a whole round{left_out}",
         optional=("process", "work space", "logits"),
     )
 

@@ -58,6 +58,21 @@ def test_a_round_that_can_never_start_is_told_by_infinity(tmp_path: Path) -> Non
     assert math.isinf(availability(sessions(tmp_path, "0,10,20\n")).next_start_s(20.0, 1, 1))
 
 
+def test_who_is_left_out_is_neither_waited_for_nor_counted(tmp_path: Path) -> None:
+    # 0 is left out: it would come first, and with it there would be two from 15 on
+    def without_first(process: Any) -> Availability:
+        model = AvailabilityModel(process=process, failure_frac=0.0)
+        return Availability(model, 3, 0, np.array([True, False, False]))
+
+    rows = "0,10,20\n1,15,30\n2,25,40\n"
+    two = without_first(sessions(tmp_path, rows))
+    assert two.next_start_s(0.0, 1, 2) == 25.0
+    assert two.reachable().tolist() == [1, 2]
+    assert without_first(sessions(tmp_path, rows)).next_start_s(0.0, 1, 1) == 15.0
+    for process in (sessions(tmp_path, rows), None):
+        assert math.isinf(without_first(process).next_start_s(26.0, 1, 3))  # however many of the others are there
+
+
 def test_nobody_waits_longer_than_a_year(tmp_path: Path) -> None:
     rare = sessions(tmp_path, f"0,{LONGEST_WAIT_S + 1},{LONGEST_WAIT_S + 2}\n")
     assert math.isinf(availability(rare).next_start_s(0.0, 1, 1))

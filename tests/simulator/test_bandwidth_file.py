@@ -66,6 +66,11 @@ def test_another_content_has_another_digest(tmp_path: Path) -> None:
         (f"{HEADER}\n0,-1,1,1\n", f"bandwidth.csv:2: expected {HEADER} with numbers of at least 0"),
         (f"{HEADER}\n0,0,nan,1\n", f"bandwidth.csv:2: expected {HEADER} with numbers of at least 0"),
         (f"{HEADER}\n0,0,1,inf\n", f"bandwidth.csv:2: expected {HEADER} with numbers of at least 0"),
+        (
+            f"{HEADER}\n0,0,1,1e-6\n",
+            "bandwidth.csv:2: a rate is 0, or at least 8e-06 Mbit/s (1 byte/s), got '0,0,1,1e-6'",
+        ),
+        (f"{HEADER}\n0,0,1,{'1' * 200_000}\n", "bandwidth.csv:2: is not a CSV file: field larger than field limit"),
         (f"{HEADER}\n3,0,1,1\n", "bandwidth.csv:2: there is no client 3: the fleet has 3, numbered from 0"),
         (f"{HEADER}\n", "bandwidth.csv: there is no row in it"),
         (f"{HEADER}\n0,1,1,1\n0,0,1,1\n0,1,2,2\n", "bandwidth.csv:4: client 0 has two rows for time_s 1"),

@@ -103,6 +103,14 @@ def test_nothing_is_lower_than_one_block(own: Path) -> None:
     assert set(assumed_overhead(without).client_frac) == {"large"}  # the other one can hold no cut at all
 
 
+def test_a_scenario_that_excludes_more_clients_than_a_round_can_do_without_is_refused(own: Path) -> None:
+    # of three clients the two with the small device are excluded
+    message = r"selection\.min_clients: costs\.oom leaves 1 client\(s\) that can hold .*, got 2"
+    with pytest.raises(InputError, match=message):
+        setting(own, FIXED, "costs.oom=exclude", "selection.min_clients=2")
+    assert setting(own, FIXED, "costs.oom=exclude", "selection.min_clients=1").fit.excluded == (True, False)
+
+
 def test_a_scenario_that_excludes_everybody_is_refused(own: Path) -> None:
     with pytest.raises(InputError, match=r"costs\.oom: excludes every client"):
         setting(own, FIXED, "costs.oom=exclude", "fleet.clients=[{device: small, network: lan-1gbe}]")

@@ -266,7 +266,12 @@ def test_a_shared_server_has_the_steps_of_all_clients_in_memory_at_once():
             {"cells": [{"clients": 2, "count": 3, "downlink_mbit_per_s": 1, "uplink_mbit_per_s": 1}]},
             "network.cells.0: of the fleet's 4 clients 4 are left for these cells",
         ),
-        ({"variation": {"interval_s": 0}}, "network.variation.interval_s: expected a number greater than 0, got 0"),
+        (
+            {"cells": [{"clients": 4, "downlink_mbit_per_s": 1, "uplink_mbit_per_s": 1e-300}]},
+            "network.cells.0.uplink_mbit_per_s: expected a number of at least 8e-06, got 1e-300",
+        ),
+        ({"variation": {"interval_s": 0}}, "network.variation.interval_s: expected a number of at least 0.001, got 0"),
+        ({"variation": {"between_sessions_cv": 11}}, "network.variation.between_sessions_cv: expected a number of at"),
         (
             {"variation": {"within_session_cv": "catalogue"}},
             "network.variation.within_session_cv: network(s) us-fixed-user-2025 state no within_session_cv",

@@ -108,6 +108,8 @@ def test_a_client_keeps_base_weights_that_it_ever_got():
     assert holdings.move(0, 4) == CutMove(stored_cut=2)
     holdings.settle(log((0, 4, "dropped", ("download_weights",))))  # these had not
     assert holdings.move(0, 4) == CutMove(stored_cut=2)
+    holdings.settle(log((0, 3, "dropped", ("download_weights", "download_adapter"))))  # these had, and nothing else
+    assert holdings.move(0, 4) == CutMove(stored_cut=3)
     holdings.settle(log((0, 4, "finished", WHOLE)))
     assert holdings.move(0, 1) is holdings.move(0, 3) is None
 

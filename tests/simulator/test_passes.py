@@ -127,5 +127,5 @@ def test_a_run_uses_the_table_of_a_users_device(tmp_path) -> None:  # type: igno
     forward = spans[spans.kind == "client_forward"]
     assert (forward.end_s - forward.start_s).tolist() == pytest.approx([3.0] * 4, rel=1e-3)  # and codecs
     (tmp_path / "timed.yaml").write_text(text.replace("LAST", "511"))  # 4 samples of 128 tokens are 512
-    with pytest.raises(InputError, match="'timed': its measured_blocks end at 511 tokens, and batches have up to 512"):
+    with pytest.raises(InputError, match=r"workload\.max_length_tokens: .* end at 511 tokens, and .* up to 512;"):
         splitft.run(splitft.Scenario.load("quickstart", sets), catalogue=[tmp_path])

@@ -213,7 +213,10 @@ def test_check_says_what_memory_is_for_and_what_is_missing_for_energy(call):
     code, out, _ = call("check", "quickstart")
     assert code == 0
     assert "Memory by cut, in GiB" in out
+    assert "1 more cut(s) in --json" in out  # of the seven of a model with eight blocks
     assert "unknown: power_idle_w, power_transmit_w, power_receive_w of rpi5-8gb" in out
+    _, out, _ = call("check", "quickstart", "--set", "costs.energy=assumed")
+    assert "known of every client, power partly assumed" in out
     _, out, _ = call("check", "quickstart", "--set", "costs.energy=assumed", "--json")
     for row in json.loads(out)["cuts"]:
         for side in ("client", "server"):
