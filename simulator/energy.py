@@ -15,6 +15,7 @@ from devices.fleets import Fleet
 from devices.power import POWERS, missing_powers
 from devices.problems import InputError, Problem
 from devices.profiles import DeviceProfile
+from simulator.protocol_section import OVERLAPPING
 
 Powers = Mapping[str, float]
 """Watts by the actor of a span: `client` computes, `uplink` sends, `downlink` receives, the others are waited for."""
@@ -66,8 +67,10 @@ def powers_of(table: Sequence[DeviceProfile]) -> tuple[Powers | None, ...]:
     return tuple(found)
 
 
-def unknown_energy(fleet: Fleet) -> str | None:
+def unknown_energy(fleet: Fleet, protocol: str) -> str | None:
     """Return why the energy of a fleet is unknown, in one line that names what is missing; None where it is known."""
+    if protocol in OVERLAPPING:
+        return f"clients compute and send at once in {protocol}; powers are those of a device that does one thing"
     num_having = np.bincount(fleet.device_index, minlength=len(fleet.device_table))
     lacking = [
         (device.id, missing)

@@ -9,6 +9,9 @@ from simulator.fields import STRICT, Count
 from simulator.own_kinds import Rule
 from workloads.aggregators import BUFFERED, RELAY
 
+OVERLAPPING = frozenset({"sfl-pipelined"})
+"""Protocols in which a client computes, sends and receives at once."""
+
 UNSPLIT = frozenset({"fed-lora"})
 """Kinds that leave the model in one piece."""
 

@@ -78,7 +78,7 @@ def _facts(setting: Setting) -> list[tuple[str, str]]:
 
 
 def _energy(setting: Setting) -> str:
-    if why := unknown_energy(setting.fleet):
+    if why := unknown_energy(setting.fleet, setting.scenario.protocol.kind):
         return f"unknown: {why}"
     return "known of every client" + (", power partly assumed" if setting.scenario.costs.energy == "assumed" else "")
 

@@ -43,7 +43,7 @@ def closing_table(run: Run, setting: Setting) -> Table:
 def energy_words(summary: RunSummary, setting: Setting) -> str:
     """Return what the clients' devices took, or why that is not known."""
     if summary.energy_j is None:
-        return f"unknown: {unknown_energy(setting.fleet)}"
+        return f"unknown: {unknown_energy(setting.fleet, setting.scenario.protocol.kind)}"
     origin = "power partly assumed" if setting.scenario.costs.energy == "assumed" else "power as devices state it"
     return f"{energy(summary.energy_j)}; {origin}"
 

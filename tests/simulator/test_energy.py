@@ -120,13 +120,24 @@ def test_assumed_energy_is_the_sum_of_the_clients_spans() -> None:
     setting = resolve(
         splitft.Scenario.load("quickstart", ["execution.trainer=cost-only", LENGTHS, "costs.energy=assumed"])
     )
-    assert unknown_energy(setting.fleet) is None
+    assert unknown_energy(setting.fleet, "sfl-v1") is None
     assert energy_words(known.summary, setting) == f"{energy(float(own.energy_j.sum()))}; power partly assumed"
 
 
 def test_energy_changes_no_time() -> None:
     plain, known = run().spans, run("costs.energy=assumed").spans
     pd.testing.assert_frame_equal(plain.drop(columns="energy_j"), known.drop(columns="energy_j"))
+
+
+def test_energy_is_unknown_where_a_client_does_several_things_at_once_and_check_and_run_say_why() -> None:
+    sets = ["execution.trainer=cost-only", "rounds=1", "costs.energy=assumed", "protocol.kind=sfl-pipelined", LENGTHS]
+    setting = resolve(splitft.Scenario.load("quickstart", sets))
+    done = splitft.run(setting.scenario)
+    assert done.rounds.energy_j.isna().all()
+    why = unknown_energy(setting.fleet, "sfl-pipelined")
+    assert why is not None
+    assert energy_words(done.summary, setting) == f"unknown: {why}"
+    assert why.startswith("clients compute and send at once in sfl-pipelined")
 
 
 def test_one_client_of_unknown_energy_makes_the_round_unknown() -> None:
