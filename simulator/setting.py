@@ -30,7 +30,7 @@ from simulator.own_code import OwnCode, own_code
 from simulator.pace import Variation
 from simulator.passes import check_measured
 from simulator.policy_sections import MovingPolicy, OwnPolicy, SplitFTPolicy
-from simulator.protocol_section import UNSPLIT
+from simulator.protocol_section import OVERLAPPING, UNSPLIT
 from simulator.scenario import Scenario
 from simulator.selection import check_selection
 from workloads.aggregators import FORGET_MOMENTS
@@ -63,7 +63,8 @@ class Setting:
         memory: bytes on either side of the cut.
         fit: which cuts fit, and who takes no part because none does.
         variation: how computing times differ from those modelled.
-        powers: for each device of the fleet's table, what it takes in each of its states.
+        powers: for each device of the fleet's table, what it takes in each of its states; none where the protocol lets
+            a device be in several at once.
         notes: what a user should know of how the scenario was read.
         own_code: the user's own functions that the scenario names, by key.
     """
@@ -206,7 +207,7 @@ def _resolved(scenario: Scenario, catalogue: Sequence[Path], on_tokens: OnTokens
         own_code=code(),
         fit=fits(),
         variation=machines().variation,
-        powers=powers_of(machines().fleet.device_table),
+        powers=() if scenario.protocol.kind in OVERLAPPING else powers_of(machines().fleet.device_table),
         notes=(
             *(own.words for own in code().values()),
             *scenario.notes,

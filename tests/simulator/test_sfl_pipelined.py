@@ -193,3 +193,5 @@ def test_energy_is_unknown_where_a_device_does_several_things_at_once_and_known_
     for kind in ("sfl-pipelined", "local-loss", "sl", "fedbuff"):
         run = splitft.run(small(**energy, protocol={"kind": kind}))
         assert run.rounds.energy_j.isna().all() == (kind == "sfl-pipelined"), kind
+        of_clients = run.spans[run.spans.client >= 0]
+        assert of_clients.energy_j.isna().all() == (kind == "sfl-pipelined"), kind
