@@ -12,8 +12,12 @@ from dataclasses import dataclass
 from simulator.cost import StepCosts
 from simulator.local_steps import LocalStepCosts
 from simulator.protocols.rounds import ClientLog, PaddedBatch
+from simulator.u_shape_costs import UShapeStepCosts
 
 ON_CLIENT = ("client_forward", "client_backward", "client_optimizer")
+ON_SERVER = ("server_step", "server_forward", "server_backward")
+
+AnyStepCosts = StepCosts | LocalStepCosts | UShapeStepCosts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,8 +28,8 @@ class BlockPrice:
     on_server_s: float
 
 
-StepOf = Callable[[int, int, int, int], StepCosts | LocalStepCosts]
-"""What a step of the protocol costs, by client, cut, batch size and length: `Costs.step` or `Costs.local_step`."""
+StepOf = Callable[[int, int, int, int], AnyStepCosts]
+"""What a step of the protocol costs, by client, cut, batch size and length, such as `Costs.step`."""
 
 
 def observed_price(c: ClientLog, step_of: StepOf, num_blocks: int) -> BlockPrice:
@@ -42,14 +46,14 @@ def observed_price(c: ClientLog, step_of: StepOf, num_blocks: int) -> BlockPrice
     server_share = sum(share.on_server_s for share in shares) / sum(step.server_step_s for step in whole)
     return BlockPrice(
         on_client_s=client_share * sum(c.seconds[kind] for kind in ON_CLIENT),
-        on_server_s=server_share * c.seconds["server_step"],
+        on_server_s=server_share * sum(c.seconds.get(kind, 0.0) for kind in ON_SERVER),
     )
 
 
 def _shares(step_of: StepOf, client: int, cut: int, batch: PaddedBatch, num_blocks: int) -> BlockPrice:
     """Return what one block is charged in one step: the mean over all cuts, since blocks may differ."""
 
-    def step(at_cut: int) -> StepCosts | LocalStepCosts:
+    def step(at_cut: int) -> AnyStepCosts:
         return step_of(client, at_cut, batch.num_samples, batch.length_tokens)
 
     deepest = num_blocks - 1
@@ -62,5 +66,5 @@ def _shares(step_of: StepOf, client: int, cut: int, batch: PaddedBatch, num_bloc
     )
 
 
-def _on_client_s(step: StepCosts | LocalStepCosts) -> float:
+def _on_client_s(step: AnyStepCosts) -> float:
     return step.client_forward_s + step.client_backward_s + step.client_optimizer_s

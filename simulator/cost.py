@@ -19,6 +19,7 @@ from simulator.moving import MoveCosts, move_costs
 from simulator.passes import Passes
 from simulator.protocols.rounds import CutMove
 from simulator.seconds import check_terms, memory_s
+from simulator.u_shape_costs import UShapeStepCosts, u_shape_step_costs
 from workloads.codec_bytes import Codec, encoded_bytes, reuses_indices
 from workloads.counts import (
     PLAIN_ATTENTION,
@@ -90,6 +91,9 @@ class Costs(Protocol):
     def local_step(self, client: int, cut: int, batch_size: int, length_tokens: int) -> LocalStepCosts:
         """Return the costs of one training step on a padded batch where the client has an auxiliary head."""
 
+    def u_shape_step(self, client: int, cut: int, batch_size: int, length_tokens: int) -> UShapeStepCosts:
+        """Return the costs of one training step on a padded batch where the client has norm and head."""
+
     def round(self, client: int, cut: int, stacked: StackedRanks) -> RoundCosts:
         """Return the costs of taking part in a round after an aggregation that left `stacked` to the base model."""
 
@@ -119,6 +123,7 @@ class ProfiledCosts:
         learning_blocks: blocks of the model that learns, in which cuts are counted; None where that is `shape`.
         kernel: how attention is computed.
         checkpointing: whether blocks are computed again in the backward pass, which is charged there.
+        has_client_head: whether clients need final norm and LM head, too.
 
     Raises:
         InputError: devices lack numbers that their costs need; all of them are named.
@@ -139,6 +144,7 @@ class ProfiledCosts:
         learning_blocks: int | None = None,
         kernel: AttentionKernel = PLAIN_ATTENTION,
         checkpointing: bool = False,
+        has_client_head: bool = False,
     ) -> None:
         check_terms([*device_table, server], dtype)
         self._shape, self._lora, self._dtype = shape, lora, dtype
@@ -151,6 +157,8 @@ class ProfiledCosts:
         self._validation = functools.cache(self._new_validation)
         self._whole_step = functools.cache(self._new_whole_step)
         self._local_step = functools.cache(self._new_local_step)
+        self._u_shape_step = functools.cache(self._new_u_shape_step)
+        self._has_client_head = has_client_head
         self._server_s = functools.cache(self._new_server_s)
         self._round = functools.cache(self._new_round)
         self._move = functools.cache(self._new_move)
@@ -179,6 +187,10 @@ class ProfiledCosts:
         """Return the costs of one training step on a padded batch where the client has an auxiliary head."""
         return self._local_step(int(self._device_index[client]), cut, batch_size, length_tokens)
 
+    def u_shape_step(self, client: int, cut: int, batch_size: int, length_tokens: int) -> UShapeStepCosts:
+        """Return the costs of one training step on a padded batch where the client has norm and head."""
+        return self._u_shape_step(int(self._device_index[client]), cut, batch_size, length_tokens)
+
     def round(self, client: int, cut: int, stacked: StackedRanks = ()) -> RoundCosts:
         """Return the costs of taking part in a round after an aggregation that left `stacked` to the base model."""
         return self._round(int(self._device_index[client]), cut, stacked)
@@ -199,7 +211,12 @@ class ProfiledCosts:
         return self._exchange.round(self._device_table[device_number], cut, stacked)
 
     def _new_move(self, cut: int, move: CutMove) -> MoveCosts:
-        return move_costs(cut, move, parts=self._parts, dtype=self._dtype)
+        return move_costs(cut, move, parts=self._held_parts, dtype=self._dtype)
+
+    def _held_parts(self, cut: int) -> tuple[Part, Part]:
+        """Return what either side has to hold."""
+        client, server = self._parts(cut)
+        return replace(client, has_head=client.has_head or self._has_client_head), server
 
     def _new_step(self, device_number: int, cut: int, batch_size: int, length_tokens: int) -> StepCosts:
         device, part = self._device_table[device_number], self._client_part(cut)
@@ -237,6 +254,19 @@ class ProfiledCosts:
             server_step_s=self._detached_server_s(cut, batch_size, length_tokens),
             client_backward_s=self._backward_s(part, batch_size, length_tokens, device),
             client_optimizer_s=memory_s(optimizer_bytes_touched(part), device),
+        )
+
+    def _new_u_shape_step(self, device_number: int, cut: int, batch_size: int, length_tokens: int) -> UShapeStepCosts:
+        batch = batch_size, length_tokens
+        return u_shape_step_costs(
+            self._parts(cut),
+            device=self._device_table[device_number],
+            server=self._server,
+            activation_bytes=self._activation_bytes(*batch),
+            gradient_bytes=self._gradient_bytes(*batch),
+            forward_s=lambda part, device: self._forward_s(part, *batch, device),
+            backward_s=lambda part, device: self._backward_s(part, *batch, device),
+            coding_s=lambda num_bytes, device: self._coding_s(num_bytes, *batch, device),
         )
 
     def _new_validation(self, device_number: int, cut: int, batch_size: int, length_tokens: int) -> ValidationCosts:

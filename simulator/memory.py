@@ -99,6 +99,8 @@ class MemoryModel:
         is_split: whether the model is cut; else clients hold all of it and the server only averages.
         has_server_copies: whether the server has a copy of its part's adapters for every client, or one for all.
         has_auxiliary_head: whether clients have final norm and LM head as well, and their own loss.
+        has_client_head: whether clients have them instead of the server, which keeps what it computed for a client from
+            its turn forward to its turn backward.
     """
 
     shape: ModelShape
@@ -112,6 +114,7 @@ class MemoryModel:
     is_split: bool = True
     has_server_copies: bool = True
     has_auxiliary_head: bool = False
+    has_client_head: bool = False
 
     @property
     def cuts(self) -> range:
@@ -126,7 +129,7 @@ class MemoryModel:
     def client(self, cut: int) -> PartMemory:
         """Return the memory of a client with blocks 1..cut."""
         part = self._client_part(cut)
-        if self.has_auxiliary_head:
+        if self.has_auxiliary_head or self.has_client_head:
             part = replace(part, has_head=True)
         return PartMemory(
             weights_bytes=base_bytes(part, self.dtype),
@@ -156,11 +159,14 @@ class MemoryModel:
         num_clients = Counter(cuts)
         parts = {cut: self._server_part(cut) for cut in num_clients}
         num_values = {cut: adapter_parameters(part) for cut, part in parts.items()}
+        kept_bytes = steps_at_once * self._activations(part)
+        if self.has_client_head:  # between a client's two turns its activations stay; at worst everybody's at once
+            kept_bytes = sum(num * self._activations(parts[cut]) for cut, num in num_clients.items())
         kept = sum(num * (held_parameters(parts[cut]) + _MOMENTS * num_values[cut]) for cut, num in num_clients.items())
         return PartMemory(
             weights_bytes=base_bytes(part, self.dtype),
             adapters_bytes=ADAPTER_BYTES * (kept + steps_at_once * max(num_values.values())),
-            activations_bytes=steps_at_once * self._activations(part),
+            activations_bytes=kept_bytes,
             logits_bytes=steps_at_once * self._logits(part),
             workspace_bytes=steps_at_once * self._workspace(),
             runtime_bytes=self.runtime_bytes,
@@ -193,7 +199,8 @@ class MemoryModel:
         return client_part(self.shape, self.lora, priced_cut(cut, self.num_blocks, self.shape.num_blocks))
 
     def _server_part(self, cut: int) -> Part:
-        return server_part(self.shape, self.lora, priced_cut(cut, self.num_blocks, self.shape.num_blocks))
+        part = server_part(self.shape, self.lora, priced_cut(cut, self.num_blocks, self.shape.num_blocks))
+        return replace(part, has_head=False) if self.has_client_head else part
 
     def _activations(self, part: Part) -> int:
         return activation_bytes(part, self.batch_size, self.length_tokens, self.dtype, checkpointing=self.checkpointing)

@@ -7,14 +7,15 @@ from dataclasses import dataclass
 from simulator.block_price import observed_price
 from simulator.moving import MOVE_KINDS
 from simulator.policies.observation import CutCosts, Observation
-from simulator.protocols import local_loss
+from simulator.protocols import local_loss, u_shape
 from simulator.protocols.phases import SPLIT_STEP_KINDS
 from simulator.protocols.rounds import ClientLog, RoundLog
 from simulator.records import ClientRow, RoundRow
 from simulator.setting import Setting
-from workloads.tasks import RULES_WITH_AUXILIARY_HEAD, EvalResult, TrainResult
+from simulator.step_prediction import step_of
+from workloads.tasks import EvalResult, TrainResult
 
-STEP_KINDS = {"local-loss": local_loss.STEP_KINDS}
+STEP_KINDS = {"local-loss": local_loss.STEP_KINDS, "u-shape": u_shape.STEP_KINDS}
 """What a client's own step consists of, where that is not a split step."""
 
 
@@ -118,9 +119,7 @@ def _observation(
 ) -> Observation:
     client, cut = c.plan.client, c.plan.cut
     per_step = scale / len(c.plan.steps)
-    is_local = setting.scenario.protocol.kind in RULES_WITH_AUXILIARY_HEAD
-    step_of = setting.costs.local_step if is_local else setting.costs.step
-    price = observed_price(c, step_of, setting.shape.num_blocks)
+    price = observed_price(c, step_of(setting.scenario.protocol, setting.costs), setting.shape.num_blocks)
     kinds = STEP_KINDS.get(setting.scenario.protocol.kind, SPLIT_STEP_KINDS)
     busy_s = sum(c.seconds[kind] for kind in kinds) * per_step
     return dataclasses.replace(

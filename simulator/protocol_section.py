@@ -15,7 +15,7 @@ OVERLAPPING = frozenset({"sfl-pipelined"})
 UNSPLIT = frozenset({"fed-lora"})
 """Kinds that leave the model in one piece."""
 
-LABELS_STAY = UNSPLIT
+LABELS_STAY = UNSPLIT | {"u-shape"}
 """Kinds in which no label leaves the device."""
 
 
@@ -65,6 +65,14 @@ class LocalLossProtocol:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class UShapeProtocol:
+    """Clients in parallel, with norm and head at their end as well, so that labels stay; the server has the middle."""
+
+    kind: Literal["u-shape"] = "u-shape"
+    aggregator: Rule = "segment"
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class FedLoraProtocol:
     """Clients in parallel, each with the whole model; adapters alone are sent. No policy decides on cuts."""
 
@@ -98,6 +106,7 @@ Protocol = Annotated[
     | SflV2Protocol
     | PipelinedProtocol
     | LocalLossProtocol
+    | UShapeProtocol
     | FedLoraProtocol
     | FedBuffProtocol,
     Field(discriminator="kind"),

@@ -13,7 +13,7 @@ from workloads.codec_bytes import FP32
 from workloads.executors import ExecutorName, pick_executor
 from workloads.grouping import max_group_tokens
 from workloads.machine import device_name
-from workloads.tasks import RULES_WITH_AUXILIARY_HEAD, RULES_WITH_SHARED_SERVER, OptimizerSpec, Recipe
+from workloads.tasks import RULES_ONE_BY_ONE, OptimizerSpec, Recipe
 
 LEARNS_AS = {"sfl-pipelined": "sfl-v1", "fed-lora": "sfl-v1", "fedbuff": "sfl-v1"}
 """Protocols whose clients learn what those of another one do; without a split, with every block on the client."""
@@ -73,7 +73,7 @@ def executor_of(setting: Setting) -> ExecutorName:
         device_name(execution.device),
         step_tokens=workload.batch_size * workload.max_length_tokens,
         dropout=workload.dropout,
-        one_by_one=setting.scenario.protocol.kind in RULES_WITH_AUXILIARY_HEAD | RULES_WITH_SHARED_SERVER,
+        one_by_one=setting.scenario.protocol.kind in RULES_ONE_BY_ONE,
     )
 
 

@@ -20,7 +20,7 @@ from simulator.losses import mean_train_loss, perplexity
 from simulator.moving import Holdings
 from simulator.observe import client_row, round_row
 from simulator.protocol_section import Protocol
-from simulator.protocols import fed_lora, local_loss, sfl_pipelined, sfl_v1, sfl_v2, sl
+from simulator.protocols import fed_lora, local_loss, sfl_pipelined, sfl_v1, sfl_v2, sl, u_shape
 from simulator.protocols.fedbuff import FedBuff
 from simulator.protocols.rounds import ClientPlan, CutMove, RoundLog, Terms
 from simulator.recorder import RunWriter
@@ -37,6 +37,7 @@ PROTOCOLS: Mapping[str, RunRound] = {
     "sfl-v1": sfl_v1.run_round,
     "sfl-v2": sfl_v2.run_round,
     "local-loss": local_loss.run_round,
+    "u-shape": u_shape.run_round,
     "fed-lora": fed_lora.run_round,
 }
 

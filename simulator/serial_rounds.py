@@ -6,8 +6,8 @@ Nobody runs these on the clock; `simulator.foresight` adds up what they ask for.
 from functools import partial
 
 from simulator.alone import ClientRound
-from simulator.protocol_section import LocalLossProtocol, PipelinedProtocol, Protocol
-from simulator.protocols import sfl_v1
+from simulator.protocol_section import LocalLossProtocol, PipelinedProtocol, Protocol, UShapeProtocol
+from simulator.protocols import sfl_v1, u_shape
 from simulator.protocols.phases import fetch, hand_in
 from simulator.protocols.rounds import ClientPlan
 from simulator.protocols.sfl_pipelined import micro_batches
@@ -51,5 +51,7 @@ def one_after_another(protocol: Protocol) -> ClientRound:
             return partial(parted_round, num_parts=num_parts)
         case LocalLossProtocol():
             return local_round
+        case UShapeProtocol():
+            return u_shape.client_round
         case _:
             return sfl_v1.client_round

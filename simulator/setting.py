@@ -40,7 +40,7 @@ from workloads.known_shapes import KnownShape
 from workloads.models import ModelFiles, resolve_model
 from workloads.ranks import LoraSpec
 from workloads.shapes import ModelShape
-from workloads.tasks import RULES_WITH_AUXILIARY_HEAD, RULES_WITH_SHARED_SERVER
+from workloads.tasks import RULES_WITH_AUXILIARY_HEAD, RULES_WITH_CLIENT_HEAD, RULES_WITH_SHARED_SERVER
 
 CACHE = platformdirs.user_cache_path("splitft")
 
@@ -241,6 +241,7 @@ def _memory(scenario: Scenario, used: Models, longest_tokens: int) -> MemoryMode
         is_split=scenario.protocol.kind not in UNSPLIT,
         has_server_copies=scenario.protocol.kind not in RULES_WITH_SHARED_SERVER,
         has_auxiliary_head=scenario.protocol.kind in RULES_WITH_AUXILIARY_HEAD,
+        has_client_head=scenario.protocol.kind in RULES_WITH_CLIENT_HEAD,
     )
 
 
@@ -323,4 +324,5 @@ def costs_of(scenario: Scenario, used: Models, fleet: Fleet, server: DeviceProfi
             aggregator=scenario.protocol.aggregator,
             kernel=FLASH_ATTENTION if scenario.costs.attention == "flash" else PLAIN_ATTENTION,
             checkpointing=workload.gradient_checkpointing,
+            has_client_head=scenario.protocol.kind in RULES_WITH_AUXILIARY_HEAD | RULES_WITH_CLIENT_HEAD,
         )

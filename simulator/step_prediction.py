@@ -5,10 +5,12 @@ Written down from the definition of each protocol, without the clock; tests comp
 
 from dataclasses import dataclass
 
+from simulator.block_price import StepOf
 from simulator.cost import Costs
 from simulator.protocol_section import UNSPLIT, Protocol
 from simulator.protocols.sfl_pipelined import micro_batches
 from simulator.seconds import transfer_s
+from simulator.u_shape_costs import UShapeStepCosts
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,6 +110,17 @@ def local_step(costs: Costs, step: Step, route: Route) -> StepPrediction:
     return StepPrediction(step_s=max(client_s, of_step.server_step_s), up_bytes=up_bytes, down_bytes=0)
 
 
+def u_shape_step(costs: Costs, step: Step, route: Route) -> StepPrediction:
+    """Return a step that passes the link four times, because norm and head are the client's: u-shape."""
+    of_step = costs.u_shape_step(step.client, step.cut, step.batch_size, step.length_tokens)
+    num_bytes = of_step.activation_bytes + of_step.gradient_bytes
+    there_s = of_step.client_forward_s + route.up_s(of_step.activation_bytes) + of_step.server_forward_s
+    head_s = route.down_s(of_step.activation_bytes) + of_step.head_forward_s + of_step.head_backward_s
+    back_s = route.up_s(of_step.gradient_bytes) + of_step.server_backward_s + route.down_s(of_step.gradient_bytes)
+    own_s = of_step.client_backward_s + of_step.client_optimizer_s
+    return StepPrediction(step_s=there_s + head_s + back_s + own_s, up_bytes=num_bytes, down_bytes=num_bytes)
+
+
 def predicted_step(protocol: Protocol, costs: Costs, step: Step, route: Route) -> StepPrediction:
     """Return what one step of a protocol comes to."""
     match protocol.kind:
@@ -115,6 +128,8 @@ def predicted_step(protocol: Protocol, costs: Costs, step: Step, route: Route) -
             return pipelined_step(costs, step, route, num_parts=protocol.micro_batches)
         case "local-loss":
             return local_step(costs, step, route)
+        case "u-shape":
+            return u_shape_step(costs, step, route)
         case "fed-lora":
             return whole_step(costs, step)
         case _:
@@ -129,14 +144,24 @@ class Computing:
     server_s: float
 
 
+def step_of(protocol: Protocol, costs: Costs) -> StepOf:
+    """Return who knows what a step of a split protocol costs."""
+    match protocol.kind:
+        case "local-loss":
+            return costs.local_step
+        case "u-shape":
+            return costs.u_shape_step
+        case _:
+            return costs.step
+
+
 def computing(protocol: Protocol, costs: Costs, step: Step) -> Computing:
     """Return how long a step of a protocol is computed on, on either side; micro-batches count as one batch."""
     if protocol.kind in UNSPLIT:
         whole = costs.whole_step(step.client, step.batch_size, step.length_tokens)
         return Computing(client_s=whole.forward_s + whole.backward_s + whole.optimizer_s, server_s=0.0)
-    step_of = costs.local_step if protocol.kind == "local-loss" else costs.step
-    costs_of_step = step_of(step.client, step.cut, step.batch_size, step.length_tokens)
-    return Computing(
-        client_s=costs_of_step.client_forward_s + costs_of_step.client_backward_s + costs_of_step.client_optimizer_s,
-        server_s=costs_of_step.server_step_s,
-    )
+    of_step = step_of(protocol, costs)(step.client, step.cut, step.batch_size, step.length_tokens)
+    client_s = of_step.client_forward_s + of_step.client_backward_s + of_step.client_optimizer_s
+    if isinstance(of_step, UShapeStepCosts):
+        client_s += of_step.head_forward_s + of_step.head_backward_s
+    return Computing(client_s=client_s, server_s=of_step.server_step_s)

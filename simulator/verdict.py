@@ -1,16 +1,20 @@
 """What a scenario means for learning and for privacy, in words: the things that users are told rather than asked."""
 
-from simulator.protocol_section import LABELS_STAY
+from simulator.protocol_section import LABELS_STAY, UNSPLIT
 from simulator.setting import Setting
 from workloads.tasks import LOSSLESS_CODECS, RULES_WITH_AUXILIARY_HEAD, RULES_WITH_SHARED_SERVER
 
 LABELS_STAY_WORDS = "labels do not leave the device, and no activations do"
+HEAD_STAYS_WORDS = "labels do not leave the device; activations and gradients do, at the cut and in front of the head"
 LABELS_LEAVE = "labels leave the device, and in language modelling the labels are the text"
 
 
 def privacy(setting: Setting) -> str:
     """Return what leaves the device besides adapters."""
-    return LABELS_STAY_WORDS if setting.scenario.protocol.kind in LABELS_STAY else LABELS_LEAVE
+    kind = setting.scenario.protocol.kind
+    if kind in UNSPLIT:
+        return LABELS_STAY_WORDS
+    return HEAD_STAYS_WORDS if kind in LABELS_STAY else LABELS_LEAVE
 
 
 def can_cut_affect_learning(setting: Setting) -> str:

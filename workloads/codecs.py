@@ -17,7 +17,7 @@ from torch import Tensor
 
 from workloads.batches import Batch
 from workloads.codec_bytes import Codec, index_bytes, num_kept, tile_size
-from workloads.tasks import Recipe
+from workloads.tasks import RULES_WITH_CLIENT_HEAD, Recipe
 
 Packed = tuple[Tensor, ...]
 """What travels: each tensor [..., n] of one token's n values, scales or indices in the last dimension."""
@@ -123,10 +123,17 @@ def send(
 
 @dataclass(frozen=True, kw_only=True)
 class StepNoise:
-    """The random numbers that one step's codecs take, uniform in [0, 1), [B, T, d]; None where a codec takes none."""
+    """The random numbers that one step's codecs take, uniform in [0, 1), [B, T, d]; None where a codec takes none.
+
+    Attributes:
+        up, down: at the cut, for activations and for gradients.
+        to_head, from_head: where the head is the client's, in front of it.
+    """
 
     up: Tensor | None
     down: Tensor | None
+    to_head: Tensor | None = None
+    from_head: Tensor | None = None
 
     @classmethod
     def of(cls, recipe: Recipe, batch: Batch, step: int, hidden: int, device: torch.device) -> "StepNoise":
@@ -135,10 +142,11 @@ class StepNoise:
         Nothing of the machine or the software enters, so that every executor draws the same.
         """
         shape = (*batch.ids.shape, hidden)
-        up, down = (f"{recipe.adapter_seed} {batch.digest} {step} {direction}" for direction in ("up", "down"))
-        return cls(
-            up=noise(recipe.activation_codec, shape, up, device), down=noise(recipe.gradient_codec, shape, down, device)
-        )
+        codecs = {"up": recipe.activation_codec, "down": recipe.gradient_codec}
+        if recipe.learning_rule in RULES_WITH_CLIENT_HEAD:
+            codecs |= {"to_head": recipe.activation_codec, "from_head": recipe.gradient_codec}
+        seed = f"{recipe.adapter_seed} {batch.digest} {step}"
+        return cls(**{way: noise(codec, shape, f"{seed} {way}", device) for way, codec in codecs.items()})
 
 
 def noise(codec: Codec, shape: Sequence[int], seed: str, device: torch.device) -> Tensor | None:

@@ -32,6 +32,7 @@ MATHEMATICS = (
     "stacked.py",
     "states.py",
     "trainer.py",
+    "u_shape.py",
 )
 
 SOURCES = Path(__file__).parent

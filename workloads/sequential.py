@@ -15,7 +15,14 @@ from workloads.local_loss import LocalLossTraining
 from workloads.lora import Adapter, block_of, with_rows
 from workloads.optimizer import Moments, PartOptimizer
 from workloads.split import ClientPart, ServerPart, Upload, at_least_float32, next_token_loss, next_tokens
-from workloads.tasks import RULES_WITH_AUXILIARY_HEAD, Recipe, TrainResult, TrainTask
+from workloads.tasks import Recipe, TrainResult, TrainTask
+from workloads.u_shape import UShapeTraining
+
+WITH_HEAD: Mapping[str, type[LocalLossTraining] | type[UShapeTraining]] = {
+    "local-loss": LocalLossTraining,
+    "u-shape": UShapeTraining,
+}
+"""Learning rules in which the client has a head."""
 
 
 class Sequential:
@@ -153,12 +160,12 @@ class WholeTraining:
 
 def _training(
     engine: Engine, cut: int, parameters: Mapping[str, nn.Parameter], moments: Moments | None
-) -> SplitTraining | WholeTraining | LocalLossTraining:
+) -> SplitTraining | WholeTraining | LocalLossTraining | UShapeTraining:
     """Return a client's training, split after block `cut`, or whole where that is the last."""
     if cut == engine.split.anatomy.num_blocks:
         return WholeTraining(engine, parameters, moments)
-    if engine.recipe.learning_rule in RULES_WITH_AUXILIARY_HEAD:
-        return LocalLossTraining(
+    if with_head := WITH_HEAD.get(engine.recipe.learning_rule):
+        return with_head(
             engine.split,
             cut,
             parameters=by_part(parameters, cut),

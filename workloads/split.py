@@ -83,6 +83,10 @@ class SplitModel:
             )
         return self._parts[cut]
 
+    def middle(self, cut: int) -> "MiddlePart":
+        """Return the blocks behind the cut alone, without norm and head."""
+        return MiddlePart(self._model, self.anatomy, cut)
+
     @cached_property
     def head(self) -> "ServerPart":
         """Return the final norm and the LM head alone."""
@@ -124,13 +128,8 @@ class ServerPart:
     """The last blocks of a model, its final norm and its LM head."""
 
     def __init__(self, model: PreTrainedModel, anatomy: Anatomy, cut: int) -> None:
-        blocks: nn.ModuleList = model.get_submodule(anatomy.blocks)
-        # The list keeps its length: some models look up a block's kind of attention by its position.
-        absent = [_Passage(block, anatomy) for block in blocks[:cut]]
-        removed = {path: stub for path in anatomy.prelude if (stub := _stub(model.get_submodule(path))) is not None}
-        self._entrance = absent[-1]
         self._dtype = model.dtype
-        self._model = exchange(model, {anatomy.blocks: nn.ModuleList([*absent, *blocks[cut:]]), **removed})
+        self._model, self._entrance = _behind(model, anatomy, cut)
 
     def logits(self, activations: Tensor) -> Tensor:
         """Return the logits, [B, T, V], for the activations at the cut, [B, T, d]."""
@@ -148,6 +147,36 @@ class ServerPart:
         torch.autograd.backward(loss)
         assert received.grad is not None
         return Reply(loss=loss.detach(), gradients=received.grad)
+
+
+class MiddlePart:
+    """The last blocks of a model, without final norm and LM head."""
+
+    def __init__(self, model: PreTrainedModel, anatomy: Anatomy, cut: int) -> None:
+        self._dtype = model.dtype
+        part, self._entrance = _behind(model, anatomy, cut)
+        part = exchange(part, {path: nn.Identity() for path in anatomy.postlude})
+        self._decoder = part.get_submodule(model.base_model_prefix)  # the model without its LM head
+
+    def forward(self, activations: Tensor) -> Tensor:
+        """Return the output of the last block, [B, T, d], with its graph, for the activations at the cut, [B, T, d]."""
+        self._entrance.received = activations.to(self._dtype)
+        try:
+            inputs = self._entrance.received.detach()
+            hidden: Tensor = self._decoder(inputs_embeds=inputs, use_cache=False).last_hidden_state
+        finally:
+            self._entrance.received = None  # the graph must not outlive the step
+        return hidden
+
+
+def _behind(model: PreTrainedModel, anatomy: Anatomy, cut: int) -> tuple[nn.Module, "_Passage"]:
+    """Return a model without embeddings and blocks 1..cut, and where activations enter it."""
+    blocks: nn.ModuleList = model.get_submodule(anatomy.blocks)
+    # The list keeps its length: some models look up a block's kind of attention by its position.
+    absent = [_Passage(block, anatomy) for block in blocks[:cut]]
+    removed = {path: stub for path in anatomy.prelude if (stub := _stub(model.get_submodule(path))) is not None}
+    part = exchange(model, {anatomy.blocks: nn.ModuleList([*absent, *blocks[cut:]]), **removed})
+    return part, absent[-1]
 
 
 def at_least_float32(values: Tensor) -> Tensor:

@@ -19,7 +19,9 @@ from workloads.ranks import Dormant
 
 LOSSLESS_CODECS = frozenset({FP32})
 RULES_WITH_AUXILIARY_HEAD = frozenset({"local-loss"})
+RULES_WITH_CLIENT_HEAD = frozenset({"u-shape"})
 RULES_WITH_SHARED_SERVER = frozenset({"sl", "sfl-v2"})  # what is on the server has one optimizer for all clients
+RULES_ONE_BY_ONE = RULES_WITH_AUXILIARY_HEAD | RULES_WITH_CLIENT_HEAD | RULES_WITH_SHARED_SERVER
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,6 +33,7 @@ from workloads.split import at_least_float32, next_token_loss, next_tokens
 from workloads.states import load_state, save_state
 from workloads.tasks import (
     LOSSLESS_CODECS,
+    RULES_WITH_CLIENT_HEAD,
     AggregateTask,
     EvalResult,
     EvalTask,
@@ -225,7 +226,7 @@ class TorchTrainer:
         )
 
     def _logits(self, task: EvalTask, batch: Batch, ids: Tensor) -> Tensor:
-        """Return the logits, [B, T, V]; of a client's model what the server makes of the activations that arrive."""
+        """Return the logits, [B, T, V]; of a client's model what is made of the activations that arrive."""
         engine, codec = self._engine, self._recipe.activation_codec.at_inference
         if task.cut is None or codec in LOSSLESS_CODECS:
             logits: Tensor = engine.base(input_ids=ids, use_cache=False).logits
@@ -233,7 +234,12 @@ class TorchTrainer:
         client, server = engine.split.parts(task.cut)
         activations = at_least_float32(client.forward(ids))
         seed = f"{self._recipe.adapter_seed} {batch.digest} validation"
-        return server.logits(roundtrip(activations, codec, noise(codec, activations.shape, seed, engine.device)))
+        arrived = roundtrip(activations, codec, noise(codec, activations.shape, seed, engine.device))
+        if self._recipe.learning_rule not in RULES_WITH_CLIENT_HEAD:
+            return server.logits(arrived)
+        hidden = at_least_float32(engine.split.middle(task.cut).forward(arrived))
+        at_head = noise(codec, hidden.shape, f"{seed} to_head", engine.device)
+        return engine.split.head.logits(roundtrip(hidden, codec, at_head))
 
 
 def _check(recipe: Recipe, numerics: str) -> None:

@@ -51,6 +51,19 @@ class HandCosts:
             client_optimizer_s=0.5,
         )
 
+    def u_shape_step(self, client, cut, num_samples, length_tokens):
+        return SimpleNamespace(
+            client_forward_s=self.forward_s[client],
+            activation_bytes=self.activation_bytes,
+            server_forward_s=self.server_step_s / 3,
+            head_forward_s=0.25,
+            head_backward_s=0.25,
+            gradient_bytes=1 * MB,
+            server_backward_s=self.server_step_s * 2 / 3,
+            client_backward_s=2.0,
+            client_optimizer_s=0.5,
+        )
+
     def validation(self, client, cut, num_samples, length_tokens):
         return SimpleNamespace(
             client_forward_s=1.0, activation_bytes=2 * MB, label_bytes=self.label_bytes, server_forward_s=1.5

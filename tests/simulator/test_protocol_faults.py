@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.protocols import fed_lora, local_loss, sfl_pipelined, sfl_v1, sfl_v2, sl
+from simulator.protocols import fed_lora, local_loss, sfl_pipelined, sfl_v1, sfl_v2, sl, u_shape
 from simulator.protocols.fedbuff import FedBuff
 from tests.simulator.small_rounds import MB, HandCosts, plan, play, small_world
 from tests.simulator.test_faults import rounds
@@ -19,6 +19,7 @@ ROUNDS = {
     "sfl-v2": sfl_v2.run_round,
     "sfl-pipelined": partial(sfl_pipelined.run_round, num_parts=2),
     "local-loss": local_loss.run_round,
+    "u-shape": u_shape.run_round,
     "fed-lora": fed_lora.run_round,
 }
 KINDS = (*ROUNDS, "fedbuff")

@@ -801,7 +801,7 @@ def test_what_the_template_has_in_comments_loads_too(tmp_path: Path) -> None:
         text = f"workload:\n  {flow}" if flow.startswith("partition") else flow
         scenario = load(tmp_path, FLEET_YAML + text)
         kinds |= {scenario.policy.kind, scenario.protocol.kind, scenario.workload.partition.kind}
-    protocols = {"sl", "sfl-v1", "sfl-v2", "sfl-pipelined", "local-loss", "fed-lora", "fedbuff"}
+    protocols = {"sl", "sfl-v1", "sfl-v2", "sfl-pipelined", "local-loss", "u-shape", "fed-lora", "fedbuff"}
     policies = {*POLICIES, "mine.py:half"}
     assert kinds == {*policies, "length-dirichlet", "iid", "quantity-skew", *protocols}
 

@@ -108,6 +108,31 @@ def test_the_papers_setting_can_be_trained_with_a_model_that_is_here():
     assert setting.files.name == "tiny"
 
 
+def test_in_label_private_no_label_is_sent_for_twice_the_time_and_half_that_of_the_whole_model():
+    kinds = ("u-shape", "sfl-v1", "fed-lora")
+    runs = {kind: run("label-private", f"protocol.kind={kind}") for kind in kinds}
+    sends_labels = {kind: "upload_labels" in set(r.spans.kind) for kind, r in runs.items()}
+    assert sends_labels == {"u-shape": False, "sfl-v1": True, "fed-lora": False}
+    took_s = {kind: r.summary.simulated_s for kind, r in runs.items()}
+    assert took_s["u-shape"] > 2 * took_s["sfl-v1"]
+    assert 0.5 < took_s["u-shape"] / took_s["fed-lora"] < 0.65  # "little more than half"
+    sent = {kind: (r.rounds.up_bytes + r.rounds.down_bytes).sum() for kind, r in runs.items()}
+    assert 1.8 < sent["u-shape"] / sent["sfl-v1"] < 2  # "nearly twice"
+    assert sent["u-shape"] > 2 * sent["fed-lora"]
+    u_shape = runs["u-shape"]
+    blocks = sum(share(u_shape, kind) for kind in ("client_forward", "client_backward", "client_optimizer"))
+    assert share(u_shape, "client_head") > blocks
+
+
+def test_in_label_private_a_split_has_room_for_what_does_not_fit_as_a_whole_and_fast_devices_need_none():
+    large = "workload.model=llama-3.2-1b"
+    assert min(resolve(Scenario.load("label-private", [large])).max_cuts) >= 2
+    with pytest.raises(InputError, match=r"cannot hold 16 block"):
+        resolve(Scenario.load("label-private", [large, "protocol.kind=fed-lora"]))
+    fast = "fleet.clients=[{device: jetson-orin-nano-8gb, network: wifi5-2x2-cap, count: 8}]"
+    assert seconds("label-private", fast, "protocol.kind=fed-lora") < 0.7 * seconds("label-private", fast)
+
+
 def test_in_async_fleet_nobody_waits_and_the_slow_count_less():
     buffered, barred = run("async-fleet"), run("async-fleet", "protocol.kind=sfl-v1")
     rates = [(r.clients.status == "finished").sum() / r.summary.simulated_s for r in (buffered, barred)]

@@ -14,7 +14,7 @@ from tests.small_run import SMALL, small
 from tests.splitft.faked import fake
 from tests.splitft.test_resume import contents, go_on, stop_after
 
-KINDS = ("sl", "sfl-v1", "sfl-v2", "sfl-pipelined", "local-loss", "fed-lora", "fedbuff")
+KINDS = ("sl", "sfl-v1", "sfl-v2", "sfl-pipelined", "local-loss", "u-shape", "fed-lora", "fedbuff")
 POLICIES = (
     {"kind": "fixed", "cut": 2},
     {"kind": "per-device", "default": 2, "cuts": {"rpi5-8gb": 1}},
@@ -45,6 +45,16 @@ def test_every_protocol_trains_the_bundled_model_and_takes_the_time_that_it_take
     before, after = trained.evals.loss
     assert after < before  # one step of each client from a fresh adapter
     assert timed.clients.train_loss.isna().all()
+
+
+def test_with_one_client_the_u_shape_learns_what_sl_learns_to_the_bit() -> None:
+    alone = {"clients": SMALL["fleet"]["clients"][:1]}
+    lora = {"rank": 8, "cut_rank": 4}
+    changes = {"fleet": alone, "workload": {**SMALL["workload"], "lora": lora}, "rounds": 3}
+    runs = [splitft.run(scenario(kind, **changes)) for kind in ("sl", "u-shape")]
+    assert runs[0].evals.loss.tolist() == runs[1].evals.loss.tolist()
+    assert runs[0].clients.train_loss.tolist() == runs[1].clients.train_loss.tolist()
+    assert runs[1].evals.loss.iloc[-1] < runs[1].evals.loss.iloc[0]
 
 
 @pytest.mark.parametrize("kind", ["sl", "sfl-v2", "fedbuff"])
