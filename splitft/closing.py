@@ -1,6 +1,7 @@
 """The table that a run closes with."""
 
 import math
+from dataclasses import replace
 
 from rich.table import Table
 
@@ -15,6 +16,7 @@ from splitft.api import Run
 from splitft.show import duration, energy, megabytes, table
 from workloads.counts import Part, adapter_parameters, base_parameters, client_part, server_part
 from workloads.shapes import ModelShape
+from workloads.tasks import RULES_WITH_AUXILIARY_HEAD, RULES_WITH_CLIENT_HEAD
 
 
 def closing_table(run: Run, setting: Setting) -> Table:
@@ -62,16 +64,25 @@ def _discarded(run: Run) -> list[tuple[str, str]]:
 def _parameters(run: Run, setting: Setting) -> list[tuple[str, str]]:
     """Return who holds how much of the model, at the shallowest and the deepest cut of the run."""
     cuts = sorted({int(run.clients["cut"].min()), int(run.clients["cut"].max())}) if len(run.clients) else []
-    sides = {"client": client_part, "server": server_part} if setting.is_split else {"client": client_part}
+    sides = ("client", "server") if setting.is_split else ("client",)
     priced = setting.models.priced_as
     return [
         ("base parameters", _size(setting.shape)),
         *([("the clock charges for", f"{priced.name}: {_size(priced.shape)}")] if priced else []),
         *(
-            (f"{side} parameters", "; ".join(_held(part(setting.shape, setting.lora, cut), cut) for cut in cuts))
-            for side, part in sides.items()
+            (f"{side} parameters", "; ".join(_held(_parts(setting, cut)[number], cut) for cut in cuts))
+            for number, side in enumerate(sides)
         ),
     ]
+
+
+def _parts(setting: Setting, cut: int) -> tuple[Part, Part]:
+    """Return what client and server hold, the head where the protocol has it."""
+    rule, (shape, lora) = setting.scenario.protocol.kind, (setting.shape, setting.lora)
+    client, server = client_part(shape, lora, cut), server_part(shape, lora, cut)
+    if rule in RULES_WITH_AUXILIARY_HEAD | RULES_WITH_CLIENT_HEAD:
+        client = replace(client, has_head=True)
+    return client, replace(server, has_head=rule not in RULES_WITH_CLIENT_HEAD)
 
 
 def _size(shape: ModelShape) -> str:

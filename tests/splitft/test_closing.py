@@ -50,6 +50,15 @@ def test_it_says_how_many_parameters_each_side_holds():
     assert rows["server parameters"] == f"at cut 2 {server:,} frozen and {(8 + 5 * 16) * ROW:,} trained"
 
 
+@pytest.mark.parametrize(("kind", "server_has_head"), [("u-shape", False), ("local-loss", True)])
+def test_a_head_counts_on_the_sides_that_have_it(kind, server_has_head):
+    rows = closing_rows(protocol={"kind": kind})
+    # The head's matrix is that of the embeddings, which the client has anyhow.
+    client, server = EMBEDDING + 2 * BLOCK + NORM, 6 * BLOCK + server_has_head * (NORM + EMBEDDING)
+    assert rows["client parameters"].startswith(f"at cut 2 {client:,} frozen and ")
+    assert rows["server parameters"].startswith(f"at cut 2 {server:,} frozen and ")
+
+
 def test_where_clients_have_different_cuts_it_says_so_for_the_shallowest_and_the_deepest():
     rows = closing_rows(policy={"kind": "per-device", "default": 2, "cuts": {"rpi5-8gb": 1, "rtx-3060-12gb": 4}})
     assert rows["client parameters"].split("; ") == [
