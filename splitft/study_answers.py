@@ -86,6 +86,7 @@ def draw(name: str, picture: str, *, x: str | None, y: str | None, by: Sequence[
         typer.echo(f"Wrote {out}")
         return
     from analysis.study_plots import curves, front, save_figure  # imports matplotlib
+    from analysis.study_ratios import ratios
 
     swept = _study(name)
     with _told():
@@ -93,9 +94,11 @@ def draw(name: str, picture: str, *, x: str | None, y: str | None, by: Sequence[
             figure = curves(swept.records, x=x or "time_s", y=y or "perplexity", by=by)
         elif picture == "front":
             figure = front(swept.records, x=x or "simulated_s", y=y or "perplexity", by=by)
+        elif picture == "ratios":
+            figure = ratios(swept.records, y=y or "simulated_s", by=by)
         else:
-            hint = did_you_mean(picture, ("curve", "front"))
-            raise InputError(Problem(f"a study has the pictures curve and front, not '{picture}'{hint}"))
+            hint = did_you_mean(picture, ("curve", "front", "ratios"))
+            raise InputError(Problem(f"a study has the pictures curve, front and ratios, not '{picture}'{hint}"))
         save_figure(figure, out)
     typer.echo(f"Wrote {out}")
 

@@ -113,7 +113,7 @@ def plot_command(  # noqa: PLR0917 - options
     picture: Annotated[str, typer.Argument(help="Of a study: curve or front. Of a run: as in its plots/.")],
     x: Annotated[str | None, typer.Option("--x", help="curve: time_s, sent_bytes, round. front: a metric.")] = None,
     y: Annotated[
-        str | None, typer.Option("--y", help="curve: perplexity, loss, token_accuracy. front: a metric.")
+        str | None, typer.Option("--y", help="curve: perplexity, loss, token_accuracy. front, ratios: a metric.")
     ] = None,
     by: ByOption = None,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Ending in .pdf, .png or .svg.")] = Path(

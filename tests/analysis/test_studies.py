@@ -9,6 +9,7 @@ import pytest
 from analysis.comparison import compare
 from analysis.study_frame import study_frame, with_keys
 from analysis.study_plots import band, curves, front, save_figure
+from analysis.study_ratios import paired_ratios, ratios
 from analysis.study_tables import save_table, summarised, to_csv, to_latex, to_markdown
 from simulator.records import RunFolderError
 from tests.analysis.made_study import made_run, made_study
@@ -132,6 +133,42 @@ def test_a_front_joins_what_nothing_beats(study):
     [axes] = figure.axes
     assert list(axes.lines[0].get_ydata()) == pytest.approx([31, 31, 31])  # the three adaptive ones
     assert [len(dots.get_offsets()) for dots in axes.collections] == [3, 3]
+
+
+def test_ratios_are_of_pairs_and_averaged_geometrically():
+    frame = pd.DataFrame(
+        {
+            "case": ["001", "002", "003", "004"],
+            "seed": [0, 1, 0, 1],
+            "policy": ["fixed", "fixed", "splitft", "splitft"],
+            "simulated_s": [1.0, 100.0, 4.0, 100.0],
+        }
+    )
+    found = paired_ratios(frame, "simulated_s", ["policy"]).set_index("policy")
+    assert list(found.loc["fixed", ["mean", "low", "high"]]) == [1.0, 1.0, 1.0]
+    # Of 4 / 1 and 100 / 100: sqrt(4 * 1) = 2, whatever the scale of a seed.
+    assert list(found.loc["splitft", ["mean", "low", "high"]]) == pytest.approx([2.0, 1.0, 4.0])
+
+
+def test_ratios_are_refused_without_a_pair_a_positive_number_or_a_key(study):
+    frame = study_frame(study)
+    with pytest.raises(ValueError, match="not known, or not above 0, for every pair"):
+        paired_ratios(frame.iloc[:-1], "simulated_s", ["policy.kind"])
+    with pytest.raises(ValueError, match="energy_j is not known"):
+        paired_ratios(frame, "energy_j", ["policy.kind"])
+    with pytest.raises(ValueError, match="ratios need --by"):
+        ratios(study, y="simulated_s", by=[])
+    with pytest.raises(ValueError, match="--y: expected simulated_s"):
+        ratios(study, y="second", by=["policy.kind"])
+    with pytest.raises(ValueError, match="several counterparts"):
+        paired_ratios(pd.concat([frame, frame]), "simulated_s", ["policy.kind"])
+
+
+def test_a_picture_of_ratios_has_a_dot_for_each_setting_but_the_first(study):
+    figure = ratios(study, y="simulated_s", by=["policy.kind"])
+    [axes] = figure.axes
+    assert [tick.get_text() for tick in axes.get_yticklabels()] == ["splitft"]
+    assert axes.collections[-1].get_offsets()[0][0] == pytest.approx(0.5)  # rounds of 1 s over rounds of 2 s
 
 
 def test_pictures_of_what_is_not_there_are_refused(study, tmp_path):

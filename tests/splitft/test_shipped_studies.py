@@ -1,5 +1,7 @@
 """The studies that come with splitft are ready to run."""
 
+from dataclasses import replace
+
 import pytest
 
 import splitft
@@ -24,3 +26,14 @@ def test_every_case_of_a_shipped_study_resolves_and_the_first_one_runs(name):
 
 def test_the_papers_studies_are_there():
     assert {"paper-alpha", "paper-cuts", "paper-ranks"} <= set(shipped_studies())
+
+
+@pytest.mark.parametrize("name", ["rank-or-codec", "stragglers-async"])
+def test_a_study_of_the_clock_alone_sweeps_to_a_table_of_pairs(name, tmp_path):
+    study = load_study(name, {"rounds": 1})
+    first = tuple(case for case in study.cases if case.seed == 0)
+    frame = splitft.sweep(replace(study, cases=first), tmp_path / "study", jobs=1).frame()
+    assert len(frame) == len(first) > 1
+    assert (frame[["simulated_s", "sent_bytes"]] > 0).all(axis=None)
+    # Either has an axis that changes the time: the codec, or the wait for slow devices.
+    assert frame["simulated_s"].nunique() > 1
