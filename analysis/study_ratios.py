@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.study_frame import KEYS, METRICS, study_frame, with_keys
+from analysis.study_frame import KEYS, METRICS, TARGET_COLUMNS, study_frame, with_keys
 from analysis.study_plots import COLUMN_IN, POINTS
 from analysis.style import CLIENT_COLOURS, GRID, INK, plain
 from simulator.study_records import StudyRecords
@@ -30,10 +30,9 @@ def paired_ratios(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> pd.Dat
     if not by:
         raise ValueError("ratios need --by: a key whose first value the others are compared with")
     *groups, key = by
-    texts = frame.assign(**{name: frame[name].astype(str) for name in frame if name not in {*METRICS, "case", *KEYS}})
-    others = [
-        name for name in texts if name not in {*METRICS, "case", key} and not name.startswith(("target", "follow"))
-    ]
+    settings = [str(name) for name in frame if name not in {*METRICS, *TARGET_COLUMNS, *KEYS}]
+    texts = frame.assign(**{name: frame[name].astype(str) for name in settings})
+    others = ["seed", *(name for name in settings if name != key)]
     if texts.duplicated([*others, key]).any():
         raise ValueError(f"cases differ in more than {key!r}: some have several counterparts")
     table = texts.pivot_table(index=others, columns=key, values=metric)[list(texts[key].unique())]
