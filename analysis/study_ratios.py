@@ -35,8 +35,9 @@ def paired_ratios(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> pd.Dat
     others = ["seed", *(name for name in settings if name != key)]
     if texts.duplicated([*others, key]).any():
         raise ValueError(f"cases differ in more than {key!r}: some have several counterparts")
-    table = texts.pivot_table(index=others, columns=key, values=metric)[list(texts[key].unique())]
-    if table.empty or not bool((table > 0).all(axis=None)):
+    # A pivot leaves out what is unknown throughout, hence the first condition.
+    table = texts.pivot_table(index=others, columns=key, values=metric).reindex(columns=texts[key].unique())
+    if not bool((texts[metric] > 0).all()) or bool(table.isna().any(axis=None)):
         raise ValueError(f"{metric} is not known, or not above 0, for every pair of cases: there are no ratios")
     divided = table.div(table.iloc[:, 0], axis="index").reset_index()
     ratios = divided.melt(id_vars=others, var_name=key, value_name="ratio")
