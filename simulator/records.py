@@ -209,18 +209,32 @@ def read_meta(folder: Path) -> dict[str, Any]:
     """
     if not folder.is_dir():
         raise RunFolderError(f"{folder}: no such run folder")
-    file = folder / "run.json"
+    return read_head(folder / "run.json", what="run", states="status", schema=SCHEMA)
+
+
+def read_head(file: Path, *, what: str, states: str, schema: int) -> dict[str, Any]:
+    """Return the JSON file that heads a folder.
+
+    Args:
+        file: run.json or study.json.
+        what: is in the folder, in a word.
+        states: the key that it has to have besides `schema`.
+        schema: the only one that can be read.
+
+    Raises:
+        RunFolderError: the file is not there, damaged, that of something else, or of another schema.
+    """
     try:
-        meta = json.loads(file.read_bytes())
+        head = json.loads(file.read_bytes())
     except FileNotFoundError:
-        raise RunFolderError(f"{folder}: not a run folder: it has no run.json") from None
+        raise RunFolderError(f"{file.parent}: not a {what} folder: it has no {file.name}") from None
     except (OSError, ValueError) as error:
-        raise RunFolderError(f"{file}: damaged run folder: {error}") from error
-    if not isinstance(meta, dict) or "schema" not in meta or "status" not in meta:
-        raise RunFolderError(f"{file}: not a run folder: run.json states no schema and status")
-    if meta["schema"] != SCHEMA:
-        raise RunFolderError(f"{file}: written with schema {meta['schema']}; this version reads schema {SCHEMA}")
-    return meta
+        raise RunFolderError(f"{file}: damaged {what} folder: {error}") from error
+    if not isinstance(head, dict) or "schema" not in head or states not in head:
+        raise RunFolderError(f"{file}: not a {what} folder: {file.name} states no schema and {states}")
+    if head["schema"] != schema:
+        raise RunFolderError(f"{file}: written with schema {head['schema']}; this version reads schema {schema}")
+    return head
 
 
 def read_run(folder: Path) -> RunRecords:

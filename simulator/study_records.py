@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from simulator.records import RunFolderError, RunRecords, read_meta, read_run
+from simulator.records import RunFolderError, RunRecords, read_head, read_meta, read_run
 
 STUDY_FILE, CASES, FAILURES, LOGS = "study.json", "cases", "failures", "logs"
 STUDY_SCHEMA = 1
@@ -94,18 +94,7 @@ def read_study_meta(folder: Path) -> dict[str, Any]:
     Raises:
         RunFolderError: this is no study folder, it is damaged, or it was written with another schema.
     """
-    file = folder / STUDY_FILE
-    try:
-        meta = json.loads(file.read_bytes())
-    except FileNotFoundError:
-        raise RunFolderError(f"{folder}: not a study folder: it has no {STUDY_FILE}") from None
-    except (OSError, ValueError) as error:
-        raise RunFolderError(f"{file}: damaged study folder: {error}") from error
-    if not isinstance(meta, dict) or "schema" not in meta or "cases" not in meta:
-        raise RunFolderError(f"{file}: not a study folder: {STUDY_FILE} states no schema and cases")
-    if meta["schema"] != STUDY_SCHEMA:
-        raise RunFolderError(f"{file}: written with schema {meta['schema']}; this version reads schema {STUDY_SCHEMA}")
-    return meta
+    return read_head(folder / STUDY_FILE, what="study", states="cases", schema=STUDY_SCHEMA)
 
 
 def read_study(folder: Path) -> StudyRecords:

@@ -1,12 +1,10 @@
 """`splitft models fetch`: shows on standard error how far a fetch is and says how it ended."""
 
-from types import TracebackType
-from typing import Self
-
 import typer
-from rich.progress import BarColumn, Progress, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, SpinnerColumn, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
 from devices.problems import InputError, Problem
+from splitft.bar import Bar
 from splitft.show import console
 from workloads.fetch import FetchError, fetch_model
 from workloads.fetchable import FETCHABLE
@@ -28,34 +26,22 @@ def fetch(name: str) -> None:
     typer.echo(f"{model.note}. Licence: {model.licence}.")
 
 
-class FetchProgress:
+class FetchProgress(Bar):
     """A bar on a terminal; elsewhere a line for each thing that is begun."""
 
     def __init__(self) -> None:
         self._console = console(to_stderr=True)
-        self._bar = Progress(
+        super().__init__(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(),
             TaskProgressColumn(),
             TimeElapsedColumn(),
-            console=self._console,
-            transient=True,
-            disable=not self._console.is_terminal,
+            terminal=self._console,
+            shown=self._console.is_terminal,
         )
         self._what = ""
         self._task = self._bar.add_task("", total=None, visible=False)
-
-    def __enter__(self) -> Self:
-        """Start showing."""
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Stop showing."""
-        self._bar.stop()
 
     def show(self, what: str, frac: float | None) -> None:
         """Show what is being done and how far it is."""

@@ -1,11 +1,7 @@
 """A progress bar with the time that is left, the simulated clock and how well the model does by now."""
 
-from types import TracebackType
-from typing import Self
-
 from rich.progress import (
     BarColumn,
-    Progress,
     ProgressColumn,
     SpinnerColumn,
     Task,
@@ -18,6 +14,7 @@ from simulator.run import Progress as RoundProgress
 from simulator.scenario import Scenario
 from simulator.selection import largest_cohort
 from simulator.setting import Setting
+from splitft.bar import Bar
 from splitft.show import console, duration
 
 BAR_WIDTH = 10
@@ -31,21 +28,20 @@ class StateColumn(ProgressColumn):
         return Text(task.fields["state"], no_wrap=True, overflow="ellipsis")
 
 
-class RunProgress:
+class RunProgress(Bar):
     """Shows how far a run is, on standard error; nothing where `shown` is false."""
 
     def __init__(self, scenario: Scenario, *, shown: bool) -> None:
         terminal = console(to_stderr=True)
-        self._bar = Progress(
+        super().__init__(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=BAR_WIDTH),
             TimeRemainingColumn(),
             TextColumn("left"),
             StateColumn(),
-            console=terminal,
-            transient=True,
-            disable=not (shown and terminal.is_terminal),  # elsewhere it would leave an empty line behind
+            terminal=terminal,
+            shown=shown and terminal.is_terminal,  # elsewhere it would leave an empty line behind
         )
         self._task = self._bar.add_task("preparing", total=None, state="")
         self._num_rounds = scenario.rounds
@@ -54,17 +50,6 @@ class RunProgress:
         self._num_steps = 0  # of the round at work
         self._state = ""
         self._shown = shown
-
-    def __enter__(self) -> Self:
-        """Start showing."""
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Stop showing."""
-        self._bar.stop()
 
     def on_tokens(self, done: int, total: int) -> None:
         """Show how many samples are tokenised."""

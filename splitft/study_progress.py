@@ -1,22 +1,21 @@
 """A progress bar over all cases of a study, with the time that is left."""
 
 from collections.abc import Sequence
-from types import TracebackType
-from typing import Self
 
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from simulator.engines.news import News
 from simulator.study import Case
+from splitft.bar import Bar
 from splitft.show import console
 from splitft.studies import Preview
 
 
-class StudyProgress:
+class StudyProgress(Bar):
     """Shows how far a sweep is, on standard error; nothing where `shown` is false. A round of any case is one step."""
 
     def __init__(self, *, shown: bool) -> None:
-        self._bar = Progress(
+        super().__init__(
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(),
@@ -24,26 +23,14 @@ class StudyProgress:
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            console=console(to_stderr=True),
-            transient=True,
-            disable=not shown,
+            terminal=console(to_stderr=True),
+            shown=shown,
         )
         self._task = self._bar.add_task("checking cases", total=None, state="")
         self._shown = shown
         self._num_rounds: dict[str, int] = {}
         self._done: dict[str, int] = {}
         self._ended: dict[str, str] = {}
-
-    def __enter__(self) -> Self:
-        """Start showing."""
-        self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        """Stop showing."""
-        self._bar.stop()
 
     def on_start(self, cases: Sequence[Case], preview: Preview) -> None:
         """Learn what is to come, and show what a user should know of it."""

@@ -5,6 +5,7 @@
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -86,6 +87,16 @@ class Engine:
             trains_a=recipe.trains_a,
         )
         self.precision = autocast(self.device, recipe.dtype)
+
+    @contextmanager
+    def dropout_drawn_from(self, digest: str) -> Iterator[None]:
+        """Let dropout draw from a generator that a digest in hex alone decides on; without dropout nothing draws."""
+        if self.recipe.dropout == 0:
+            yield
+            return
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(int(digest[:16], 16))
+            yield
 
 
 class Executor(Protocol):

@@ -7,7 +7,6 @@ these step by step is, to the bit, what one optimizer that lives through all ste
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -18,8 +17,9 @@ from workloads.engine import Engine, OnStep, State, Tensors
 from workloads.interleaved_tasks import InterleavedTask
 from workloads.lora import Adapter, block_of, with_rows
 from workloads.optimizer import Moments
-from workloads.sequential import SplitTraining, by_part
+from workloads.sequential import SplitTraining
 from workloads.tasks import TrainResult
+from workloads.training import by_part
 
 
 @dataclass
@@ -101,15 +101,9 @@ class Interleaved:
         parts = by_part(parameters, task.cut)
         batch, number = task.batches[step], task.first_step + step
         before = self._moments(place, full, parts)
-        training = SplitTraining(
-            *engine.split.parts(task.cut),
-            parameters=parts,
-            moments=before,
-            recipe=engine.recipe,
-            precision=engine.precision,
-        )
+        training = SplitTraining(engine, task.cut, parameters, before)
         noise = StepNoise.of(engine.recipe, batch, number, engine.base.config.hidden_size, engine.device)
-        with self._random_numbers(f"{task.key} {step}"):
+        with engine.dropout_drawn_from(hashlib.sha256(f"{task.key} {step}".encode()).hexdigest()):
             self._losses[place].append(training.step(Tensors.of(batch, engine.device), number, noise))
         moments = training.moments(full)
         for holding, own in zip((client, self._server), parts, strict=True):
@@ -153,17 +147,6 @@ class Interleaved:
             num_tokens=sum(batch.num_tokens for batch in task.batches),
         )
         return state, result
-
-    @contextmanager
-    def _random_numbers(self, name: str) -> Iterator[None]:
-        """Let dropout draw from a generator that the step alone decides on; without dropout nothing draws."""
-        if self._engine.recipe.dropout == 0:
-            yield
-            return
-        gpus = [self._engine.device] if self._engine.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=gpus):
-            torch.manual_seed(int(hashlib.sha256(name.encode()).hexdigest()[:16], 16))
-            yield
 
 
 def train_interleaved(

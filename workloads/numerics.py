@@ -32,6 +32,7 @@ MATHEMATICS = (
     "stacked.py",
     "states.py",
     "trainer.py",
+    "training.py",
     "u_shape.py",
 )
 

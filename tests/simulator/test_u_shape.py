@@ -120,9 +120,15 @@ def test_a_round_in_which_nobody_meets_is_the_same_without_events(forward_s, num
         u_shape.run_round(world, 1, plans)
         writer.spans.flush_round(1)
         found.append(writer.records().spans.sort_values(["client", "start_s", "end_s"], ignore_index=True))
-        assert world.num_forwarded == int(fast_forward)
+        assert (world.num_forwarded, world.num_in_vain) in ([(1, 0), (0, 1)] if fast_forward else [(0, 0)])
     columns = ["kind", "actor", "client", "step", "start_s", "end_s", "num_bytes"]
     assert found[0][columns].equals(found[1][columns])
+
+
+def test_a_round_in_which_nothing_ends_at_the_same_moment_needs_no_events():
+    world, _ = small_world(HandCosts(forward_s=(1.0, 1.37, 2.11)), num_clients=3, slots=3)
+    u_shape.run_round(world, 1, [plan(k, num_steps=2, validate=True) for k in range(3)])
+    assert (world.num_forwarded, world.num_in_vain) == (1, 0)
 
 
 def test_of_a_client_that_goes_between_its_turns_the_server_does_no_more():
