@@ -7,7 +7,7 @@ from typing import Any
 
 from analysis.statistics import Difference, paired_difference
 from analysis.study_frame import outcome, plain, scenario_value
-from simulator.records import RunRecords
+from simulator.records.runs import RunRecords
 
 # What makes no other setting: names, how a machine did the work, and the seed, which makes another repetition.
 NO_SETTING = ("name", "label", "execution", "seed")

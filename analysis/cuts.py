@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator
 from analysis.frames import client_labels, run_name
 from analysis.metrics import num_cut_changes
 from analysis.style import CLIENT_COLOURS, GRID, INK, LINE_STYLES, counted, dress, new_figure
-from simulator.records import RunRecords
+from simulator.records.runs import RunRecords
 
 MAX_LINES = 10
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from simulator.records import SERVER_CLIENT, RunRecords
+from simulator.records.runs import SERVER_CLIENT, RunRecords
 
 # The client has finished its round's work, or is away: no part of how long its own path takes.
 AFTER_WORK = ("round_wait", "offline")

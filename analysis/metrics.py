@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from analysis.frames import AFTER_WORK, evaluations
-from simulator.records import NO_CAUSE, RunRecords
+from simulator.records.runs import NO_CAUSE, RunRecords
 
 DIRECTIONS = ("uplink", "downlink")
 MAX_LOSS = 100.0  # nats per token; beyond it a run has diverged, and exp(loss) says nothing

@@ -45,7 +45,7 @@ from analysis.style import (
 )
 from analysis.time_by_round import time_by_round
 from analysis.timeline import timeline
-from simulator.records import RunRecords
+from simulator.records.runs import RunRecords
 
 MAX_MARKERS = 60
 

@@ -9,8 +9,8 @@ import pandas as pd
 
 from analysis.frames import evaluations
 from analysis.metrics import num_cut_changes, time_to_perplexity
-from simulator.records import RunRecords
-from simulator.study_records import StudyRecords
+from simulator.records.runs import RunRecords
+from simulator.records.studies import StudyRecords
 
 Metric = Callable[[RunRecords], float]
 

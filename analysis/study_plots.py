@@ -14,8 +14,8 @@ from analysis.frames import evaluations
 from analysis.statistics import half_width, pareto_front
 from analysis.study_frame import METRICS, scenario_value, study_frame, with_keys
 from analysis.style import CLIENT_COLOURS, GRID, INK, LINE_STYLES, Unit, byte_unit, plain, time_unit
-from simulator.records import RunRecords
-from simulator.study_records import StudyRecords
+from simulator.records.runs import RunRecords
+from simulator.records.studies import StudyRecords
 
 COLUMN_IN = (3.35, 2.4)  # a column of a paper of two
 POINTS = 8  # its caption's size

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from analysis.study_frame import KEYS, METRICS, TARGET_COLUMNS, study_frame, with_keys
 from analysis.study_plots import COLUMN_IN, POINTS
 from analysis.style import CLIENT_COLOURS, GRID, INK, plain
-from simulator.study_records import StudyRecords
+from simulator.records.studies import StudyRecords
 
 ROW_IN, AROUND_IN = 0.1, 0.7
 MARKERS = "os^"

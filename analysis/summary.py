@@ -17,7 +17,7 @@ from analysis.metrics import (
     slowest_client,
     time_to_perplexity,
 )
-from simulator.records import RunRecords
+from simulator.records.runs import RunRecords
 
 
 @dataclass(frozen=True, kw_only=True)

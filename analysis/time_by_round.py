@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 from analysis.frames import client_labels, client_totals, run_name, span_totals
 from analysis.metrics import mean_client_time, working_s
 from analysis.style import GRID, KIND_STYLES, QUIET, dress, fill, kind_legend, new_figure, plain, time_unit
-from simulator.records import RunRecords
+from simulator.records.runs import RunRecords
 
 MAX_CLIENTS = 6
 

@@ -23,7 +23,7 @@ from analysis.style import (
     new_figure,
     time_unit,
 )
-from simulator.records import SERVER_CLIENT, RunRecords
+from simulator.records.runs import SERVER_CLIENT, RunRecords
 
 BAR_HEIGHT = 0.72
 

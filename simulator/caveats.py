@@ -1,11 +1,11 @@
 """What a run leaves out of what its scenario speaks of: sentences for users."""
 
 from devices.fleets import FleetMixture
-from simulator.costs_section import CostsSection
-from simulator.participation_section import OortSelection
-from simulator.policy_sections import OwnPolicy, SplitFTPolicy
-from simulator.protocol_section import UNSPLIT
 from simulator.scenario import Scenario
+from simulator.sections.costs import CostsSection
+from simulator.sections.participation import OortSelection
+from simulator.sections.policy import OwnPolicy, SplitFTPolicy
+from simulator.sections.protocol import UNSPLIT
 
 UNKNOWN = "a cost-only run does not know how well clients learn"
 
@@ -24,7 +24,7 @@ def missing_performance(scenario: Scenario) -> str | None:
 
 
 def missing_losses(scenario: Scenario) -> str | None:
-    """Return why losses do not decide on participants, where they would (`simulator.oort`)."""
+    """Return why losses do not decide on participants, where they would (`simulator.participation.oort`)."""
     if scenario.execution.trainer == "cost-only" and isinstance(scenario.selection, OortSelection):
         return f"oort goes by durations alone: {UNKNOWN}"
     return None

@@ -14,14 +14,14 @@ from devices.problems import Findings, InputError, Problem, did_you_mean
 from devices.profiles import DeviceProfile
 from devices.stacks import under_stack
 from devices.strict_yaml import read_document
-from simulator.availability import AvailabilityModel, availability_model
 from simulator.caveats import unused_variation
-from simulator.connections import Connections, ServerLinks, connections
-from simulator.costs_section import CatalogueJitter, CatalogueThrottle, HeatThrottle, LognormalJitter
+from simulator.costs.pace import Variation
 from simulator.draws import generator
-from simulator.pace import Variation
-from simulator.policy_sections import FixedPolicy, PerDevicePolicy
+from simulator.network.connections import Connections, ServerLinks, connections
+from simulator.participation.availability import AvailabilityModel, availability_model
 from simulator.scenario import Scenario
+from simulator.sections.costs import CatalogueJitter, CatalogueThrottle, HeatThrottle, LognormalJitter
+from simulator.sections.policy import FixedPolicy, PerDevicePolicy
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devices.problems import Findings, InputError, Problem
-from simulator.policy_sections import FixedPolicy, PerDevicePolicy
 from simulator.scenario import Scenario
+from simulator.sections.policy import FixedPolicy, PerDevicePolicy
 from workloads.aggregators import TRAIN_B_ALONE
 from workloads.config_json import ConfigError
 from workloads.data import DataError

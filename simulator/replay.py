@@ -12,9 +12,9 @@ import pandas as pd
 
 from devices.problems import InputError, Problem, shown
 from devices.strict_yaml import Document
-from simulator.learning import Learning
+from simulator.learning.tasks import Learning
 from simulator.protocols.rounds import RoundLog
-from simulator.records import RunRecords
+from simulator.records.runs import RunRecords
 from simulator.resume import first_difference, recorded_origin
 from simulator.scenario import Scenario, to_mapping
 from workloads.results import Record, SavedState
@@ -40,7 +40,7 @@ def replayed_scenario(run: RunRecords, overrides: Sequence[str]) -> Scenario:
 
 
 class RecordedResults:
-    """What a finished run has learned, as a memory that is only read (`simulator.remembering.Memory`)."""
+    """What a finished run has learned, as a memory that is only read (`simulator.learning.remembering.Memory`)."""
 
     def __init__(self, folder: Path) -> None:
         self._results = RunResults(folder)

@@ -8,25 +8,25 @@ from functools import partial
 import numpy as np
 
 from devices.problems import InputError, Problem
-from simulator.availability import Availability
-from simulator.base_deltas import BaseDeltas
-from simulator.choosing import Choosing
-from simulator.collector import paused
-from simulator.deciding import Cuts
-from simulator.fields import Discipline
-from simulator.foresight import Foresight
-from simulator.learning import Learning
-from simulator.losses import mean_train_loss, perplexity
-from simulator.moving import Holdings
-from simulator.observe import client_row, round_row
-from simulator.protocol_section import Protocol
+from simulator.clock.collector import paused
+from simulator.clock.world import World
+from simulator.costs.moving import Holdings
+from simulator.learning.base_deltas import BaseDeltas
+from simulator.learning.losses import mean_train_loss, perplexity
+from simulator.learning.tasks import Learning
+from simulator.participation.availability import Availability
+from simulator.participation.choosing import Choosing
+from simulator.policies.deciding import Cuts
+from simulator.policies.foresight import Foresight
+from simulator.policies.observe import client_row, round_row
 from simulator.protocols import fed_lora, local_loss, sfl_pipelined, sfl_v1, sfl_v2, sl, u_shape
 from simulator.protocols.fedbuff import FedBuff
 from simulator.protocols.rounds import ClientPlan, CutMove, RoundLog, Terms
-from simulator.recorder import RunWriter
-from simulator.records import SERVER_CLIENT, EvalRow
+from simulator.records.recorder import RunWriter
+from simulator.records.runs import SERVER_CLIENT, EvalRow
+from simulator.sections.fields import Discipline
+from simulator.sections.protocol import Protocol
 from simulator.setting import Setting
-from simulator.world import World
 from workloads.tasks import RULES_WITH_SHARED_SERVER, EvalResult, TrainResult
 
 RunRound = Callable[[World, int, Sequence[ClientPlan], Terms], RoundLog]

@@ -1,7 +1,7 @@
 """A scenario: everything that a run depends on, as one frozen value, read strictly from YAML.
 
-The keys of its file, their defaults and the rules between them stand in `simulator.sections` and
-`simulator.*_section`; this module reads, writes and identifies the whole.
+The keys of its file, their defaults and the rules between them stand in `simulator.sections`; this module reads, writes
+and identifies the whole.
 """
 
 import dataclasses
@@ -20,15 +20,11 @@ from ruamel.yaml import YAML
 from devices.problems import InputError, Problem, did_you_mean
 from devices.pydantic_errors import problems_of
 from devices.strict_yaml import Document, read_document, validate
-from simulator.costs_section import CostsSection
-from simulator.dataset_section import DatasetSection
-from simulator.fields import STRICT, Count, Id, Positive, agreeing
-from simulator.network_section import MovesSection, NetworkSection
 from simulator.overrides import apply_overrides, parse_overrides
-from simulator.participation_section import AllSelection, Availability, CatalogueAvailability, Selection
-from simulator.policy_sections import FixedPolicy, PerDevicePolicy, Policy, SplitFTPolicy
-from simulator.protocol_section import Protocol, SflV1Protocol
-from simulator.sections import (
+from simulator.sections.costs import CostsSection
+from simulator.sections.dataset import DatasetSection
+from simulator.sections.fields import STRICT, Count, Id, Positive, agreeing
+from simulator.sections.machines import (
     EvaluationSection,
     ExecutionSection,
     FleetSection,
@@ -36,8 +32,12 @@ from simulator.sections import (
     SeedSection,
     ServerSection,
 )
+from simulator.sections.network import MovesSection, NetworkSection
+from simulator.sections.participation import AllSelection, Availability, CatalogueAvailability, Selection
+from simulator.sections.policy import FixedPolicy, PerDevicePolicy, Policy, SplitFTPolicy
+from simulator.sections.protocol import Protocol, SflV1Protocol
+from simulator.sections.workload import WorkloadSection
 from simulator.source import Source
-from simulator.workload_section import WorkloadSection
 
 __all__ = [
     "FixedPolicy",

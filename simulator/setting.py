@@ -13,26 +13,26 @@ import platformdirs
 from devices.fleets import Fleet
 from devices.problems import Findings
 from devices.profiles import DeviceProfile
-from simulator.availability import AvailabilityModel
 from simulator.caveats import missing_performance, unused_device
-from simulator.client_data import ClientData
-from simulator.connections import Connections, ServerLinks
-from simulator.cost import ProfiledCosts
-from simulator.dataset_section import DatasetSection
-from simulator.divided_text import DividedText, divide
-from simulator.drawn_lengths import drawn
-from simulator.energy import Powers, powers_of
-from simulator.fit import Fit, fit
+from simulator.costs.cost import ProfiledCosts
+from simulator.costs.energy import Powers, powers_of
+from simulator.costs.fit import Fit, fit
+from simulator.costs.memory import MemoryModel
+from simulator.costs.pace import Variation
+from simulator.costs.passes import check_measured
+from simulator.data.client_data import ClientData
+from simulator.data.divided_text import DividedText, divide
+from simulator.data.drawn_lengths import drawn
 from simulator.hardware import Hardware, hardware, under
-from simulator.memory import MemoryModel
 from simulator.models import Models, beside, blamed_on, models
+from simulator.network.connections import Connections, ServerLinks
 from simulator.own_code import OwnCode, own_code
-from simulator.pace import Variation
-from simulator.passes import check_measured
-from simulator.policy_sections import MovingPolicy, OwnPolicy, SplitFTPolicy
-from simulator.protocol_section import OVERLAPPING, UNSPLIT
+from simulator.participation.availability import AvailabilityModel
+from simulator.participation.selection import check_selection
 from simulator.scenario import Scenario
-from simulator.selection import check_selection
+from simulator.sections.dataset import DatasetSection
+from simulator.sections.policy import MovingPolicy, OwnPolicy, SplitFTPolicy
+from simulator.sections.protocol import OVERLAPPING, UNSPLIT
 from workloads.aggregators import FORGET_MOMENTS
 from workloads.counts import FLASH_ATTENTION, PLAIN_ATTENTION
 from workloads.data import SHIPPED_DATASETS, DatasetSpec, check_source, load_dataset

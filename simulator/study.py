@@ -16,7 +16,7 @@ from devices.problems import InputError, Problem, did_you_mean
 from devices.strict_yaml import Document, read_document, validate
 from simulator.overrides import apply_overrides, parse_overrides
 from simulator.scenario import Scenario, find
-from simulator.sections import SeedSection
+from simulator.sections.machines import SeedSection
 from simulator.study_file import StudyFile, check_file, combinations
 from simulator.vary import short
 

@@ -14,7 +14,7 @@ from pydantic.dataclasses import dataclass
 from devices.problems import InputError
 from devices.strict_yaml import Document
 from simulator.draws import generator
-from simulator.fields import STRICT, Count, Id, Seed, Text
+from simulator.sections.fields import STRICT, Count, Id, Seed, Text
 
 MAX_CASES = 10_000
 

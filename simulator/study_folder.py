@@ -1,4 +1,4 @@
-"""Writes the study folder of `study_records.py`, and reads a study back from it, to go on with it."""
+"""Writes the study folder of `simulator.records.studies`, and reads a study back from it, to go on with it."""
 
 import json
 import shutil
@@ -8,11 +8,11 @@ from typing import Any, Self
 
 from devices.problems import InputError, Problem
 from devices.strict_yaml import Document
-from simulator.parquet_files import write_atomic
-from simulator.recorder import RunLock
-from simulator.records import RunFolderError
+from simulator.records.parquet_files import write_atomic
+from simulator.records.recorder import RunLock
+from simulator.records.runs import RunFolderError
+from simulator.records.studies import CASES, FAILURES, LOGS, STUDY_FILE, STUDY_SCHEMA, case_status, read_study_meta
 from simulator.study import Case, Study
-from simulator.study_records import CASES, FAILURES, LOGS, STUDY_FILE, STUDY_SCHEMA, case_status, read_study_meta
 
 
 class StudyFolder:

@@ -1,6 +1,6 @@
 """What a scenario means for learning and for privacy, in words: the things that users are told rather than asked."""
 
-from simulator.protocol_section import LABELS_STAY, UNSPLIT
+from simulator.sections.protocol import LABELS_STAY, UNSPLIT
 from simulator.setting import Setting
 from workloads.tasks import LOSSLESS_CODECS, RULES_WITH_AUXILIARY_HEAD, RULES_WITH_SHARED_SERVER
 

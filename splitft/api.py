@@ -13,8 +13,8 @@ import pandas as pd
 from analysis.summary import RunSummary, summarise
 from devices.problems import InputError, Problem
 from simulator.manifest import describe
-from simulator.recorder import RunLock, RunWriter
-from simulator.records import RunFolderError, RunRecords, read_meta, read_run
+from simulator.records.recorder import RunLock, RunWriter
+from simulator.records.runs import RunFolderError, RunRecords, read_meta, read_run
 from simulator.resume import Origin, recorded_origin, recorded_scenario, refuse_changes
 from simulator.run import Progress, simulate
 from simulator.scenario import Scenario

@@ -14,8 +14,8 @@ from typing import Any, NoReturn
 from devices.problems import InputError
 from simulator.engines.local import line_of
 from simulator.engines.news import News
-from simulator.recorder import RunLock
-from simulator.records import RunFolderError
+from simulator.records.recorder import RunLock
+from simulator.records.runs import RunFolderError
 from simulator.setting import resolve
 from simulator.study import Case
 from simulator.study_folder import StudyFolder

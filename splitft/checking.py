@@ -6,12 +6,12 @@ from typing import Any
 
 from rich.table import Table
 
-from simulator.energy import unknown_energy
-from simulator.memory import PartMemory
+from simulator.costs.energy import unknown_energy
+from simulator.costs.memory import PartMemory
+from simulator.costs.overheads import assumed_overhead
+from simulator.costs.prediction import CutPrediction, DevicePrediction, predict
 from simulator.models import PricedModel
-from simulator.overheads import assumed_overhead
-from simulator.prediction import CutPrediction, DevicePrediction, predict
-from simulator.protocol_section import LABELS_STAY
+from simulator.sections.protocol import LABELS_STAY
 from simulator.setting import Setting
 from simulator.verdict import can_cut_affect_learning, privacy
 from splitft.show import GIB, megabytes, table

@@ -8,8 +8,8 @@ from rich.table import Table
 from analysis.metrics import TargetReached
 from analysis.summary import RunSummary
 from simulator.caveats import missing_losses, missing_performance
-from simulator.energy import unknown_energy
-from simulator.overheads import assumed_overhead
+from simulator.costs.energy import unknown_energy
+from simulator.costs.overheads import assumed_overhead
 from simulator.setting import Setting
 from simulator.verdict import can_cut_affect_learning
 from splitft.api import Run

@@ -11,7 +11,7 @@ from pathlib import Path
 import typer
 
 from devices.problems import InputError, Problem
-from simulator.records import RunRecords
+from simulator.records.runs import RunRecords
 from splitft.api import load_run, refuse_existing
 from splitft.run_folders import find_run
 from workloads.export import ADAPTER_CONFIG, BASE_DELTA

@@ -10,9 +10,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from simulator.participation.selection import largest_cohort
 from simulator.run import Progress as RoundProgress
 from simulator.scenario import Scenario
-from simulator.selection import largest_cohort
 from simulator.setting import Setting
 from splitft.bar import Bar
 from splitft.show import console, duration

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from devices.problems import InputError, Problem
-from simulator.learning import CostOnly, Learning
-from simulator.recipe import recipe_of, task_learning
-from simulator.records import RunRecords
-from simulator.remembering import Memory, RememberingTrainer, WorkCounts
+from simulator.learning.recipe import recipe_of, task_learning
+from simulator.learning.remembering import Memory, RememberingTrainer, WorkCounts
+from simulator.learning.tasks import CostOnly, Learning
+from simulator.records.runs import RunRecords
 from simulator.replay import RecordedResults, ReplayedLearning, replayed_scenario, unlearned
 from simulator.resume import Origin, recorded_origin
 from simulator.setting import Setting, resolve

@@ -4,8 +4,8 @@ import re
 from pathlib import Path
 
 from devices.problems import InputError, Problem, did_you_mean
-from simulator.records import RunFolderError, read_meta
-from simulator.study_records import is_study
+from simulator.records.runs import RunFolderError, read_meta
+from simulator.records.studies import is_study
 
 RUNS = Path("runs")
 STUDIES = Path("studies")

@@ -15,11 +15,11 @@ from analysis.study_frame import DEFAULT_METRICS, METRICS, TARGET_METRICS, study
 from devices.problems import InputError, Problem, did_you_mean
 from simulator.engines.local import LocalEngine, worker_environment
 from simulator.engines.news import Engine, News
+from simulator.records.studies import StudyRecords, read_study
 from simulator.scenario import Scenario
 from simulator.setting import Setting, resolve
 from simulator.study import Case, Study, check_cases, load_study
 from simulator.study_folder import StudyFolder
-from simulator.study_records import StudyRecords, read_study
 from splitft.api import Run, load_run, refuse_existing, told_to_users, working_in
 from splitft.casework import attempt_in
 from splitft.work import numerics_of

@@ -12,7 +12,7 @@ from analysis.statistics import Difference, main_effects, pareto_front
 from analysis.study_frame import METRICS, with_keys
 from analysis.study_tables import FORMATS, TEXT_FORMATS, save_table, summarised
 from devices.problems import InputError, Problem, did_you_mean
-from simulator.records import RunFolderError, RunRecords
+from simulator.records.runs import RunFolderError, RunRecords
 from simulator.study import FOLDER, load_study, shipped_studies
 from splitft.api import load_run
 from splitft.run_folders import find_run, find_study

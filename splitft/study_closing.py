@@ -6,7 +6,7 @@ import pandas as pd
 from rich.table import Table
 
 from analysis.study_frame import study_frame
-from simulator.study_records import CaseRecords
+from simulator.records.studies import CaseRecords
 from splitft.show import duration, megabytes, table
 from splitft.studies import SweptStudy, shown_metrics
 

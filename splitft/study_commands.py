@@ -9,8 +9,8 @@ import typer
 
 from devices.problems import InputError, Problem, did_you_mean
 from simulator.overrides import parse_overrides
+from simulator.records.studies import is_study
 from simulator.study import Study, load_study, quick_study
-from simulator.study_records import is_study
 from simulator.vary import parse_vary
 from splitft.run_folders import STUDIES, find_study, next_folder
 from splitft.show import console

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from devices.problems import InputError, Problem
-from simulator.learning import CostOnly, Learning
-from simulator.recipe import executor_of, recipe_of, task_learning
-from simulator.remembering import Memory, RememberingTrainer, WorkCounts
+from simulator.learning.recipe import executor_of, recipe_of, task_learning
+from simulator.learning.remembering import Memory, RememberingTrainer, WorkCounts
+from simulator.learning.tasks import CostOnly, Learning
+from simulator.learning.trainer import Worker
 from simulator.run import Progress
 from simulator.setting import Setting
-from simulator.training import Worker
 from workloads.export import AdapterSettings, write_adapter
 from workloads.models import ModelError
 from workloads.numerics import numerics_id

@@ -10,8 +10,8 @@ from typing import Any
 
 import simpy
 
-from simulator.fluid import Link, Network
-from simulator.server import Server, Turn
+from simulator.clock.server import Server, Turn
+from simulator.network.fluid import Link, Network
 
 Scenario = dict[str, Any]
 Wait = Generator[simpy.Event, object, None]

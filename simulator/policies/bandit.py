@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 
 from simulator.policies.observation import Decision, Memory, Observation
-from simulator.policy_sections import BanditPolicy
+from simulator.sections.policy import BanditPolicy
 
 Trial = tuple[int, float]
 """How often a cut was tried, and the mean seconds of a step with it."""

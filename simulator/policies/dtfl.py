@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from simulator.policies.observation import Decision, Floats, Memory, Observation
-from simulator.policy_sections import DtflPolicy
+from simulator.sections.policy import DtflPolicy
 
 
 def dtfl(observations: Sequence[Observation], memory: Memory, settings: DtflPolicy) -> Decision:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from simulator.policies.observation import Decision, Memory, Observation
-from simulator.policy_sections import FixedPolicy, MemoryGreedyPolicy, PerDevicePolicy, RandomPolicy
+from simulator.sections.policy import FixedPolicy, MemoryGreedyPolicy, PerDevicePolicy, RandomPolicy
 
 
 def fixed(observations: Sequence[Observation], memory: Memory, settings: FixedPolicy) -> Decision:

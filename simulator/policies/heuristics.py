@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from simulator.policies.observation import Decision, Floats, Memory, Observation
-from simulator.policy_sections import RateThresholdPolicy, WeightedCostPolicy
+from simulator.sections.policy import RateThresholdPolicy, WeightedCostPolicy
 
 
 def rate_threshold(observations: Sequence[Observation], memory: Memory, settings: RateThresholdPolicy) -> Decision:

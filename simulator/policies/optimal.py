@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from simulator.policies.observation import Decision, Floats, Memory, Observation
-from simulator.policy_sections import OptimalPolicy
+from simulator.sections.policy import OptimalPolicy
 
 
 def optimal(observations: Sequence[Observation], memory: Memory, settings: OptimalPolicy) -> Decision:  # noqa: ARG001

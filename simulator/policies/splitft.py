@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 
 from simulator.policies.observation import Decision, Memory, Observation
-from simulator.policy_sections import SplitFTPolicy
+from simulator.sections.policy import SplitFTPolicy
 
 MIN_DELTA_FRAC = 0.01  # a further block costs at least this fraction of its client time, so that a gap stays finite
 MIN_STD_FRAC = 0.02  # performances closer together than this fraction of their mean count as equal

@@ -15,10 +15,10 @@ from typing import Final
 
 import simpy
 
-from simulator.alone import ClientRound, PathS, lags_s, path_s, played_s
-from simulator.fast_forward import forwarded
+from simulator.clock.alone import ClientRound, PathS, lags_s, path_s, played_s
+from simulator.clock.fast_forward import forwarded
+from simulator.clock.world import Participant, Steps, World
 from simulator.protocols.rounds import ClientLog, ClientPlan, RoundLog, Status, Terms
-from simulator.world import Participant, Steps, World
 
 LATE: Final = 2  # an event of this priority comes after all others of its time: SimPy's own are 0 and 1
 
@@ -215,7 +215,7 @@ class Barrier:
 class Moment(simpy.Event):  # type: ignore[misc]
     """A call at a time (not before now), after all else that happens then.
 
-    The time is met to the bit, as by `simulator.clock.Alarm`: SimPy's own delays would round it.
+    The time is met to the bit, as by `simulator.network.alarm.Alarm`: SimPy's own delays would round it.
     """
 
     def __init__(self, env: simpy.Environment, time_s: float, call: Callable[[], None]) -> None:

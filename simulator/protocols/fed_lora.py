@@ -5,10 +5,10 @@ Clients work in parallel, each with the whole model: only adapters travel, once 
 
 from collections.abc import Sequence
 
+from simulator.clock.world import Participant, Steps, World
 from simulator.protocols.barrier import synchronous_round
 from simulator.protocols.phases import fetch, hand_in
 from simulator.protocols.rounds import FOR_EVERYBODY, ClientPlan, RoundLog, Terms
-from simulator.world import Participant, Steps, World
 
 
 def client_round(me: Participant, plan: ClientPlan) -> Steps:

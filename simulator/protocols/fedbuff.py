@@ -19,11 +19,11 @@ from functools import partial
 
 import simpy
 
-from simulator.alone import path_s
+from simulator.clock.alone import path_s
+from simulator.clock.world import Participant, World
 from simulator.protocols.barrier import Moment
 from simulator.protocols.rounds import FOR_EVERYBODY, ClientLog, ClientPlan, RoundLog, Terms
 from simulator.protocols.sfl_v1 import client_round
-from simulator.world import Participant, World
 
 Again = Callable[[ClientPlan], ClientPlan | None]
 """What a client does next that has handed in; None: it rests until the next round."""

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 
 import simpy
 
-from simulator.alone import played_s
-from simulator.lane import Lane
+from simulator.clock.alone import played_s
+from simulator.clock.lane import Lane
+from simulator.clock.world import Participant, Steps, World
 from simulator.protocols.barrier import synchronous_round
 from simulator.protocols.phases import fetch, hand_in, measure
 from simulator.protocols.rounds import FOR_EVERYBODY, ClientPlan, RoundLog, Terms
-from simulator.world import Participant, Steps, World
 
 STEP_KINDS = ("client_forward", "upload_activations", "upload_labels", "client_backward", "client_optimizer")
 """What a step consists of for the client; the server's goes on beside it."""

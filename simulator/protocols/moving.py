@@ -1,7 +1,7 @@
 """What goes over a client's link when its cut has moved. Every protocol with a cut begins a client's round with it."""
 
+from simulator.clock.world import Participant, Steps
 from simulator.protocols.rounds import ClientPlan
-from simulator.world import Participant, Steps
 
 
 def move_cut(me: Participant, plan: ClientPlan) -> Steps:

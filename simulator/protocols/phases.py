@@ -2,10 +2,10 @@
 
 from collections.abc import Callable
 
+from simulator.clock.world import Participant, Steps
 from simulator.protocols.moving import move_cut
 from simulator.protocols.rounds import ClientPlan, PaddedBatch
-from simulator.records import OUTSIDE_STEPS
-from simulator.world import Participant, Steps
+from simulator.records.runs import OUTSIDE_STEPS
 
 SPLIT_STEP_KINDS = (
     "client_forward",

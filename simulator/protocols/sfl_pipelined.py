@@ -12,13 +12,13 @@ from functools import partial
 
 import simpy
 
-from simulator.alone import path_s, played_s
-from simulator.cost import StepCosts
-from simulator.lane import Lane
+from simulator.clock.alone import path_s, played_s
+from simulator.clock.lane import Lane
+from simulator.clock.world import Participant, Steps, World
+from simulator.costs.cost import StepCosts
 from simulator.protocols.barrier import synchronous_round
 from simulator.protocols.phases import fetch, hand_in, measure, split_step
 from simulator.protocols.rounds import FOR_EVERYBODY, ClientPlan, RoundLog, Terms
-from simulator.world import Participant, Steps, World
 
 
 def micro_batches(num_samples: int, num_parts: int) -> list[int]:

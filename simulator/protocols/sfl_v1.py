@@ -6,10 +6,10 @@ averages the copies at the end of the round; the fed server averages what the cl
 
 from collections.abc import Sequence
 
+from simulator.clock.world import Participant, Steps, World
 from simulator.protocols.barrier import synchronous_round
 from simulator.protocols.phases import SPLIT_STEP_KINDS, fetch, hand_in, measure, split_step
 from simulator.protocols.rounds import FOR_EVERYBODY, ClientPlan, RoundLog, Terms
-from simulator.world import Participant, Steps, World
 
 STEP_KINDS = SPLIT_STEP_KINDS
 

@@ -10,10 +10,10 @@ from functools import partial
 
 import simpy
 
+from simulator.clock.world import Participant, Steps, World
 from simulator.protocols.barrier import gather, round_log, settle
 from simulator.protocols.phases import SPLIT_STEP_KINDS, fetch, hand_in, measure, split_step
 from simulator.protocols.rounds import FOR_EVERYBODY, ClientPlan, RoundLog, Terms
-from simulator.world import Participant, Steps, World
 
 Order = tuple[tuple[int, int], ...]
 

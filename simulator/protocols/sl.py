@@ -11,12 +11,12 @@ from functools import partial
 
 import simpy
 
-from simulator.alone import path_s
+from simulator.clock.alone import path_s
+from simulator.clock.world import Participant, Steps, World
 from simulator.protocols.barrier import Moment, gather, release, round_log
 from simulator.protocols.phases import SPLIT_STEP_KINDS, fetch, hand_in, measure, split_step
 from simulator.protocols.rounds import FOR_EVERYBODY, ClientPlan, RoundLog, Terms
-from simulator.records import NO_CAUSE
-from simulator.world import Participant, Steps, World
+from simulator.records.runs import NO_CAUSE
 
 STEP_KINDS = SPLIT_STEP_KINDS
 

@@ -7,11 +7,11 @@ the server has a copy of the adapters for every client, averaged with the client
 
 from collections.abc import Sequence
 
+from simulator.clock.world import Participant, Steps, World
 from simulator.protocols.barrier import synchronous_round
 from simulator.protocols.phases import fetch, hand_in
 from simulator.protocols.rounds import FOR_EVERYBODY, ClientPlan, PaddedBatch, RoundLog, Terms
-from simulator.records import OUTSIDE_STEPS
-from simulator.world import Participant, Steps, World
+from simulator.records.runs import OUTSIDE_STEPS
 
 STEP_KINDS = (
     "client_forward",

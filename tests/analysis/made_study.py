@@ -4,9 +4,9 @@ import json
 import math
 from pathlib import Path
 
-from simulator.recorder import RunWriter
-from simulator.records import SERVER_CLIENT, ClientRow, EvalRow, RoundRow, RunRecords
-from simulator.study_records import CASES, STUDY_FILE, STUDY_SCHEMA, StudyRecords, read_study
+from simulator.records.recorder import RunWriter
+from simulator.records.runs import SERVER_CLIENT, ClientRow, EvalRow, RoundRow, RunRecords
+from simulator.records.studies import CASES, STUDY_FILE, STUDY_SCHEMA, StudyRecords, read_study
 
 
 def made_run(folder: Path | None, scenario: dict, perplexities: list[float], *, round_s: float = 1.0) -> RunRecords:

@@ -9,8 +9,8 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from simulator.recorder import RunWriter
-from simulator.records import NO_CAUSE, OUTSIDE_STEPS, SERVER_CLIENT, ClientRow, EvalRow, RoundRow, RunRecords
+from simulator.records.recorder import RunWriter
+from simulator.records.runs import NO_CAUSE, OUTSIDE_STEPS, SERVER_CLIENT, ClientRow, EvalRow, RoundRow, RunRecords
 
 NUM_BLOCKS = 8
 ACTIVATION_BYTES = 262_144  # 4 samples x 128 tokens x 128 hidden x 4 bytes

@@ -13,8 +13,8 @@ from analysis.metrics import (
     time_to_perplexity,
     working_s,
 )
-from simulator.recorder import RunWriter
-from simulator.records import SERVER_CLIENT, ClientRow, EvalRow, RoundRow, RunRecords
+from simulator.records.recorder import RunWriter
+from simulator.records.runs import SERVER_CLIENT, ClientRow, EvalRow, RoundRow, RunRecords
 from tests.analysis.synthetic import AGGREGATE_S, synthetic_run
 
 

@@ -20,8 +20,8 @@ from analysis.metrics import bytes_by_kind, critical_path, mean_client_time, wor
 from analysis.plots import bytes_sent, client_time, figure, loss_vs_bytes, loss_vs_time, picture_names, save_plots
 from analysis.time_by_round import time_by_round
 from analysis.timeline import timeline
-from simulator.recorder import RunWriter
-from simulator.records import SERVER_CLIENT, EvalRow, RoundRow, RunRecords
+from simulator.records.recorder import RunWriter
+from simulator.records.runs import SERVER_CLIENT, EvalRow, RoundRow, RunRecords
 from tests.analysis.synthetic import synthetic_run
 from tests.analysis.test_metrics import add_client, hand_made
 
@@ -265,7 +265,7 @@ def test_labels_that_do_not_touch_stay_where_they_are() -> None:
 
 def test_analysis_imports_neither_torch_nor_simpy_nor_pyplot() -> None:
     code = (
-        "import sys, analysis.plots, analysis.summary, simulator.records;"
+        "import sys, analysis.plots, analysis.summary, simulator.records.runs;"
         "print([m for m in ('torch', 'simpy', 'transformers', 'peft', 'matplotlib.pyplot') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

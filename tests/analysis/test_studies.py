@@ -11,7 +11,7 @@ from analysis.study_frame import study_frame, with_keys
 from analysis.study_plots import band, curves, front, save_figure
 from analysis.study_ratios import paired_ratios, ratios
 from analysis.study_tables import save_table, summarised, to_csv, to_latex, to_markdown
-from simulator.records import RunFolderError
+from simulator.records.runs import RunFolderError
 from tests.analysis.made_study import made_run, made_study
 
 FIXED, ADAPTIVE = {"policy.kind": "fixed"}, {"policy.kind": "splitft"}

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from analysis.style import KIND_STYLES, counted, evenly, human_bytes, human_time
 from analysis.timeline import server_lanes
-from simulator.records import SPAN_KINDS
+from simulator.records.runs import SPAN_KINDS
 
 
 def test_every_span_kind_has_one_look_of_its_own() -> None:

@@ -6,8 +6,8 @@ import pytest
 
 from analysis.metrics import TargetReached
 from analysis.summary import Evaluation, summarise
-from simulator.recorder import RunWriter
-from simulator.records import SERVER_CLIENT, ClientRow, EvalRow, RoundRow
+from simulator.records.recorder import RunWriter
+from simulator.records.runs import SERVER_CLIENT, ClientRow, EvalRow, RoundRow
 from tests.analysis.synthetic import ACTIVATION_BYTES, LABEL_BYTES, synthetic_run
 from tests.analysis.test_metrics import add_client, hand_made
 

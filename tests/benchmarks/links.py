@@ -18,8 +18,8 @@ from statistics import median
 
 import simpy
 
-from simulator.fluid import Link, Network
-from simulator.server import Server
+from simulator.clock.server import Server
+from simulator.network.fluid import Link, Network
 
 OPERATIONS_PER_STEP = 5
 TARGET_RATIO = 1 / 6

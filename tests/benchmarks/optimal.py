@@ -13,7 +13,7 @@ import numpy as np
 
 from simulator.policies.observation import CutCosts, Observation, RoundSeconds
 from simulator.policies.optimal import optimal
-from simulator.policy_sections import OptimalPolicy
+from simulator.sections.policy import OptimalPolicy
 
 BAR_S = 0.1
 REPEATS = 7

@@ -11,7 +11,7 @@ from pathlib import Path
 from matplotlib import pyplot as plt
 
 import splitft
-from simulator.deciding import POLICIES
+from simulator.policies.deciding import POLICIES
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 PROTOCOLS = ("sl", "sfl-v1", "sfl-v2", "sfl-pipelined", "local-loss", "u-shape", "fed-lora", "fedbuff")

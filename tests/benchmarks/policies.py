@@ -13,7 +13,7 @@ import pandas as pd
 
 import splitft
 from analysis.style import CLIENT_COLOURS, dress, new_figure, save
-from simulator.deciding import POLICIES
+from simulator.policies.deciding import POLICIES
 
 IMAGES = Path(__file__).parents[2] / "docs" / "images"
 SCENARIOS = ("busy-server", "stragglers", "memory-wall", "slow-uplink", "paper")

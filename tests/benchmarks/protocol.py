@@ -5,8 +5,8 @@ backward, optimizer) and a round two more (the adapter, down and up). Counted is
 simulator: plans, costs, the clock, spans and their table. Phones of the catalogue with lengths from a distribution take
 part, so that every client has links and batches of its own. The yardstick is as many processes that do as many plain
 `env.timeout`s, timed in the same run, alternating. Where nobody meets anybody the same rounds are timed twice: on
-events, and without them (`simulator/fast_forward.py`). At the end stands where the time of one case goes. Run from the
-repository root:
+events, and without them (`simulator/clock/fast_forward.py`). At the end stands where the time of one case goes. Run
+from the repository root:
 
     python -m tests.benchmarks.protocol
 """
@@ -23,13 +23,13 @@ from statistics import median
 
 import simpy
 
-from simulator.collector import paused
+from simulator.clock.collector import paused
+from simulator.clock.world import ServerLinks, World
 from simulator.protocols.rounds import ClientPlan
 from simulator.protocols.sfl_v1 import run_round
-from simulator.recorder import RunWriter
+from simulator.records.recorder import RunWriter
 from simulator.scenario import Scenario
 from simulator.setting import Setting, resolve
-from simulator.world import ServerLinks, World
 
 TARGET_RATIO = 1 / 15
 STEPS = {64: 100, 1_000: 10, 10_000: 2}

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from peft import LoraConfig, get_peft_model
 
-from simulator.learning import LearningData, TaskLearning
+from simulator.learning.remembering import RememberingTrainer
+from simulator.learning.tasks import LearningData, TaskLearning
 from simulator.protocols.rounds import ClientLog, ClientPlan, RoundLog
-from simulator.remembering import RememberingTrainer
 from tests.benchmarks.rounds import (
     ALPHA,
     LEARNING_RATE,

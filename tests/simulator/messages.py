@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import simpy
 
-from simulator.fluid import Link, Network, Transfer
+from simulator.network.fluid import Link, Network, Transfer
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Random rounds of SplitFed V1 on every kind of connection, and what they are in the schema of `brute_force.py`.
 
-The transcription knows nothing of `simulator.links`: it writes down what the documentation says of each option.
+The transcription knows nothing of `simulator.network.links`: it writes down what the documentation says of each option.
 """
 
 import math
@@ -10,12 +10,12 @@ from types import SimpleNamespace
 
 import numpy as np
 
-from simulator.bandwidth_file import BandwidthRecord, BandwidthTrace
-from simulator.connections import CONSTANT, Cells, Connections, ServerLinks, Variation
+from simulator.clock.world import World
+from simulator.network.bandwidth_file import BandwidthRecord, BandwidthTrace
+from simulator.network.connections import CONSTANT, Cells, Connections, ServerLinks, Variation
 from simulator.protocols.rounds import ClientPlan, PaddedBatch
 from simulator.protocols.sfl_v1 import run_round
-from simulator.recorder import RunWriter
-from simulator.world import World
+from simulator.records.recorder import RunWriter
 
 KINDS = (
     "star", "latency", "half-duplex", "half-duplex-server", "cells", "roomy-cells", "half-duplex-cells", "trace",

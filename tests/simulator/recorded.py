@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from simulator.recorder import RunWriter
-from simulator.records import SERVER_CLIENT, ClientRow, EvalRow, RoundRow, RunRecords
+from simulator.records.recorder import RunWriter
+from simulator.records.runs import SERVER_CLIENT, ClientRow, EvalRow, RoundRow, RunRecords
 
 META = {"scenario": {"name": "two-rounds"}, "fingerprint": "abc"}
 

@@ -5,11 +5,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from simulator.connections import ServerLinks
+from simulator.clock.world import World
+from simulator.network.connections import ServerLinks
 from simulator.protocols.rounds import FOR_EVERYBODY, ClientPlan, PaddedBatch
 from simulator.protocols.sfl_v1 import run_round
-from simulator.recorder import RunWriter
-from simulator.world import World
+from simulator.records.recorder import RunWriter
 
 MB = 1_000_000
 BATCH = PaddedBatch(num_samples=2, length_tokens=8, num_real_tokens=12)

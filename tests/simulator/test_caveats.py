@@ -7,9 +7,9 @@ import pytest
 from devices.catalogue.lookup import Catalogue
 from devices.profiles import Provenance
 from simulator.caveats import missing_performance, unused_device, unused_variation
-from simulator.costs_section import CatalogueJitter, CatalogueThrottle, CostsSection
-from simulator.overheads import assumed_overhead
-from simulator.prediction import mean_padded_length
+from simulator.costs.overheads import assumed_overhead
+from simulator.costs.prediction import mean_padded_length
+from simulator.sections.costs import CatalogueJitter, CatalogueThrottle, CostsSection
 from simulator.setting import resolve
 from tests.small_run import small
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from devices.problems import InputError
 from devices.strict_yaml import parse_document
 from simulator.overrides import apply_overrides, parse_overrides
-from simulator.policy_sections import FixedPolicy, PerDevicePolicy, SplitFTPolicy
 from simulator.scenario import Scenario, to_mapping
-from simulator.workload_section import IidPartition, OptimizerSection, QuantitySkewPartition
+from simulator.sections.policy import FixedPolicy, PerDevicePolicy, SplitFTPolicy
+from simulator.sections.workload import IidPartition, OptimizerSection, QuantitySkewPartition
 
 BASE = """\
 name: base

@@ -19,7 +19,7 @@ from tests.small_run import small
 MINE = """
 from simulator.policies.observation import Decision
 from simulator.protocols.rounds import FOR_EVERYBODY
-from simulator.selection import Cohort
+from simulator.participation.selection import Cohort
 
 print("executed")
 

@@ -10,17 +10,17 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from devices.problems import InputError
-from simulator.choosing import SELECTIONS
-from simulator.collector import paused
-from simulator.fluid import Link
-from simulator.learning import CostOnly
-from simulator.participation_section import Selection
-from simulator.recorder import RunWriter
+from simulator.clock.collector import paused
+from simulator.clock.world import Participant
+from simulator.learning.tasks import CostOnly
+from simulator.network.fluid import Link
+from simulator.participation.choosing import SELECTIONS
+from simulator.participation.selection import largest_cohort
+from simulator.records.recorder import RunWriter
 from simulator.run import Simulation
 from simulator.scenario import Scenario
-from simulator.selection import largest_cohort
+from simulator.sections.participation import Selection
 from simulator.setting import resolve
-from simulator.world import Participant
 
 PHONES = {
     "rounds": 3,

@@ -12,20 +12,8 @@ from hypothesis import strategies as st
 
 from devices.problems import InputError
 from devices.strict_yaml import parse_document, read_document
-from simulator.choosing import SELECTIONS
-from simulator.deciding import POLICIES
-from simulator.fields import MAX_COUNT
-from simulator.participation_section import (
-    AllSelection,
-    AlwaysOn,
-    BernoulliAvailability,
-    CatalogueAvailability,
-    DeadlineSelection,
-    OverCommitSelection,
-    RandomSelection,
-    TraceAvailability,
-)
-from simulator.policy_sections import FixedPolicy, PerDevicePolicy, SplitFTPolicy
+from simulator.participation.choosing import SELECTIONS
+from simulator.policies.deciding import POLICIES
 from simulator.scenario import (
     FOLDER,
     Scenario,
@@ -35,8 +23,20 @@ from simulator.scenario import (
     to_mapping,
     to_yaml,
 )
-from simulator.sections import ExecutionSection, FleetSection, SeedSection
-from simulator.workload_section import IidPartition, LengthDirichletPartition, LoraSection, WorkloadSection
+from simulator.sections.fields import MAX_COUNT
+from simulator.sections.machines import ExecutionSection, FleetSection, SeedSection
+from simulator.sections.participation import (
+    AllSelection,
+    AlwaysOn,
+    BernoulliAvailability,
+    CatalogueAvailability,
+    DeadlineSelection,
+    OverCommitSelection,
+    RandomSelection,
+    TraceAvailability,
+)
+from simulator.sections.policy import FixedPolicy, PerDevicePolicy, SplitFTPolicy
+from simulator.sections.workload import IidPartition, LengthDirichletPartition, LoraSection, WorkloadSection
 from workloads.shapes import ModelShape, lora_targets
 
 FLEET = {"clients": [{"device": "rpi5-8gb", "network": "lan-1gbe"}]}

@@ -78,7 +78,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, *, inline: bool = True) -> Faked:
     monkeypatch.setattr("splitft.api.resolve", resolve_once)
     monkeypatch.setattr("splitft.api._save_plots", lambda *_: None)
     if inline:
-        monkeypatch.setattr("simulator.background.ThreadPoolExecutor", InlinePool)
+        monkeypatch.setattr("simulator.learning.background.ThreadPoolExecutor", InlinePool)
     return faked
 
 

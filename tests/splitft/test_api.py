@@ -3,7 +3,7 @@
 import pytest
 
 import splitft
-from simulator.sections import FleetSection
+from simulator.sections.machines import FleetSection
 
 FILE = """
 rounds: 1

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import splitft
-from simulator.recorder import RunWriter
+from simulator.records.recorder import RunWriter
 from simulator.scenario import Scenario
 from simulator.setting import resolve
 from splitft import commands

@@ -7,8 +7,8 @@ from contextlib import nullcontext
 import pytest
 from rich.console import Console
 
-from simulator.learning import CostOnly
-from simulator.remembering import WorkCounts
+from simulator.learning.remembering import WorkCounts
+from simulator.learning.tasks import CostOnly
 from simulator.setting import resolve
 from splitft.api import run_setting
 from splitft.closing import closing_table

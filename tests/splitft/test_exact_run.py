@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 import splitft
-from simulator.recipe import recipe_of
+from simulator.learning.recipe import recipe_of
 from simulator.scenario import Scenario
 from simulator.setting import Setting, resolve
 from splitft.work import numerics_of

@@ -11,7 +11,7 @@ import torch
 
 import splitft
 from devices.problems import InputError
-from simulator.recipe import EVALUATION_BATCH_SIZE
+from simulator.learning.recipe import EVALUATION_BATCH_SIZE
 from simulator.setting import resolve
 from splitft import cli
 from splitft.exporting import export_run

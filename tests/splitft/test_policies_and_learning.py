@@ -3,7 +3,7 @@
 import pytest
 
 import splitft
-from simulator.deciding import POLICIES
+from simulator.policies.deciding import POLICIES
 from tests.small_run import SMALL, small
 
 pytestmark = pytest.mark.torch

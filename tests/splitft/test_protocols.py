@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 import splitft
-from simulator.prediction import predict
-from simulator.protocol_section import LABELS_STAY
+from simulator.costs.prediction import predict
 from simulator.scenario import Scenario
+from simulator.sections.protocol import LABELS_STAY
 from simulator.setting import resolve
 from splitft.checking import check_json, check_tables
 from tests.small_run import SMALL, small

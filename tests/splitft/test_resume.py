@@ -20,8 +20,8 @@ from hypothesis import strategies as st
 
 import splitft
 from devices.problems import InputError
-from simulator.recorder import RunLock
-from simulator.records import read_meta
+from simulator.records.recorder import RunLock
+from simulator.records.runs import read_meta
 from simulator.resume import first_difference
 from simulator.scenario import Scenario
 from splitft.run_folders import find_run, next_folder
@@ -208,7 +208,7 @@ def test_a_disk_that_fills_up_loses_nothing(
 ) -> None:
     folder = tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
-        from simulator import parquet_files
+        from simulator.records import parquet_files
 
         write, num_left = parquet_files.write_atomic, [2]
 

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 import splitft
-from simulator.recipe import EVALUATION_BATCH_SIZE
+from simulator.learning.recipe import EVALUATION_BATCH_SIZE
 from simulator.setting import resolve
 from tests.small_run import small
 

@@ -14,9 +14,9 @@ from pandas.testing import assert_frame_equal
 
 import splitft
 from devices.problems import InputError
-from simulator.records import read_meta
+from simulator.records.runs import read_meta
+from simulator.records.studies import is_study
 from simulator.study import quick_study
-from simulator.study_records import is_study
 from splitft import cli
 from splitft.studies import Settings, resume_sweep
 from tests.small_run import SMALL

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from simulator.buffered_learning import BufferedLearning
-from simulator.learning import LearningData
+from simulator.learning.buffered import BufferedLearning
+from simulator.learning.tasks import LearningData
 from simulator.protocols.rounds import ClientLog, ClientPlan, PaddedBatch, RoundLog
 from tests.workloads.reference import BLOCKS, PEFT_WARNING, RANK, PeftLoop, random_batch, save_model
 from tests.workloads.small_models import single_thread

@@ -43,7 +43,7 @@ def batches(client: int, number: int, num_steps: int = 2) -> tuple[Batch, ...]:
 
 
 class Shared:
-    """Rounds of clients that share a server adapter, as `simulator.interleaved_learning` asks for them."""
+    """Rounds of clients that share a server adapter, as `simulator.learning.interleaved` asks for them."""
 
     def __init__(self, files: ModelFiles, *, relayed: bool, cuts: Sequence[int] = CUTS, **changes: Any) -> None:
         rule = "sl" if relayed else "sfl-v2"

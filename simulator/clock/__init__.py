@@ -1,0 +1,1 @@
+"""What takes simulated time, on events or, where nobody meets anybody, without."""

@@ -1,0 +1,1 @@
+"""What phases cost: seconds, bytes, memory and energy, as arithmetic without a clock."""

@@ -1,0 +1,1 @@
+"""Samples as the clock sees them: how many a client has, and how long they are."""

@@ -1,0 +1,1 @@
+"""What the clock has settled becomes tasks of a trainer, none of which is computed twice."""

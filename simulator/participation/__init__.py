@@ -1,0 +1,1 @@
+"""Who can be reached, and who of them takes part in a round."""
