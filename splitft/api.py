@@ -19,6 +19,7 @@ from simulator.resume import Origin, recorded_origin, recorded_scenario, refuse_
 from simulator.run import Progress, simulate
 from simulator.scenario import Scenario
 from simulator.setting import OnTokens, Setting, resolve
+from splitft.engines import EngineName, Spread, spread_by
 from splitft.work import NOBODY, Learn, Watch, learning_of, numerics_of
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ def run(
     out: str | Path | None = None,
     *,
     catalogue: Sequence[str | Path] = (),
+    engine: EngineName = "local",
+    jobs: int | None = None,
     on_progress: OnProgress | None = None,
     on_step: OnStep | None = None,
     on_tokens: OnTokens | None = None,
@@ -97,6 +100,8 @@ def run(
         scenario: what to run; a text or path is the name of a shipped scenario or a YAML file, as for `Scenario.load`.
         out: folder to make for the run; None keeps everything in memory.
         catalogue: folders with your own devices, networks and fleets.
+        engine: `local`, or `ray` to divide the clients of a round between the workers of a Ray cluster.
+        jobs: how many workers; None: as many as the cluster has room for.
         on_progress: called after every round.
         on_step: called with a number of training steps as they are computed; remembered ones are not.
         on_tokens: called while a dataset is tokenised that is not in the cache.
@@ -111,9 +116,10 @@ def run(
         raise TypeError(f"scenario: expected a Scenario, a name or a path, got {type(scenario).__name__}")
     folder, catalogue_folders = None if out is None else Path(out), [Path(path) for path in catalogue]
     refuse_existing(folder)
+    spread = spread_by(engine, jobs)
     setting = resolve(scenario, catalogue=catalogue_folders, on_tokens=on_tokens)
     watch = Watch(on_progress=on_progress or _ignore, on_step=on_step or _ignore)
-    return run_setting(setting, folder, catalogue=catalogue_folders, watch=watch)
+    return run_setting(setting, folder, catalogue=catalogue_folders, watch=watch, spread=spread)
 
 
 class FolderExistsError(InputError):
@@ -127,8 +133,17 @@ def run_setting(
     catalogue: Sequence[Path] = (),
     watch: Watch = NOBODY,
     plots: bool = True,
+    spread: Spread | None = None,
 ) -> Run:
     """Run what `simulator.setting.resolve` has made of a scenario, with pictures or without; else as `run`.
+
+    Args:
+        setting: of the run.
+        folder: to make for it; None keeps everything in memory.
+        catalogue: folders with the user's own files, for a resume to find.
+        watch: is told how the run gets on.
+        plots: whether pictures are drawn.
+        spread: who computes; None for this process.
 
     Raises:
         FolderExistsError: the folder is there, even if it was made a moment ago; nothing has been done.
@@ -136,11 +151,26 @@ def run_setting(
     """
     origin = Origin.of(setting.scenario, catalogue)
     with setting.scenario.placing_problems():
-        numerics = numerics_of(setting)
-    return execute(setting, folder, origin, numerics, watch, plots=plots)
+        numerics = _numerics(setting, spread)
+    return execute(setting, folder, origin, numerics, watch, plots=plots, learn=_learn(spread))
 
 
-def resume(folder: str | Path, *, on_progress: OnProgress | None = None, on_tokens: OnTokens | None = None) -> Run:
+def _numerics(setting: Setting, spread: Spread | None) -> str | None:
+    return numerics_of(setting) if spread is None else spread.numerics_of(setting)
+
+
+def _learn(spread: Spread | None) -> Learn:
+    return learning_of if spread is None else spread.learning_of
+
+
+def resume(
+    folder: str | Path,
+    *,
+    engine: EngineName = "local",
+    jobs: int | None = None,
+    on_progress: OnProgress | None = None,
+    on_tokens: OnTokens | None = None,
+) -> Run:
     """Go on with a run that was interrupted, and return its records; those of a finished run are only read.
 
     The simulated clock starts again at 0, and what the run has trained and measured is taken from its folder, so that
@@ -148,6 +178,8 @@ def resume(folder: str | Path, *, on_progress: OnProgress | None = None, on_toke
 
     Args:
         folder: of the run.
+        engine: as in `run`.
+        jobs: as in `run`.
         on_progress: called after every round.
         on_tokens: called while a dataset is tokenised that is not in the cache.
 
@@ -155,11 +187,13 @@ def resume(folder: str | Path, *, on_progress: OnProgress | None = None, on_toke
         InputError: this is no run folder, another process is at work on it, or scenario, hardware, data, machine or
             software are not what they were when it began.
     """
+    spread = spread_by(engine, jobs)
     with told_to_users():
         if read_meta(Path(folder))["status"] == "finished":
             return load_run(folder)
     with open_interrupted(Path(folder)) as interrupted:
-        return interrupted.go_on(interrupted.resolve(on_tokens), Watch(on_progress=on_progress or _ignore))
+        watch = Watch(on_progress=on_progress or _ignore)
+        return interrupted.go_on(interrupted.resolve(on_tokens), watch, spread=spread)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -181,15 +215,19 @@ class InterruptedRun:
         with working_in(self._origin.working_folder):
             return resolve(self.scenario, catalogue=self._origin.catalogue, on_tokens=on_tokens)
 
-    def go_on(self, setting: Setting, watch: Watch = NOBODY, *, plots: bool = True) -> Run:
-        """Run to the end, and draw pictures or not.
+    def go_on(
+        self, setting: Setting, watch: Watch = NOBODY, *, plots: bool = True, spread: Spread | None = None
+    ) -> Run:
+        """Run to the end, and draw pictures or not; see `run_setting`.
 
         Raises:
             InputError: something is not what it was when the run began.
         """
-        numerics = numerics_of(setting)
+        numerics = _numerics(setting, spread)
         refuse_changes(self.folder, read_meta(self.folder), describe(setting, numerics))
-        return execute(setting, self.folder, self._origin, numerics, watch, plots=plots, lock=self._lock)
+        return execute(
+            setting, self.folder, self._origin, numerics, watch, plots=plots, lock=self._lock, learn=_learn(spread)
+        )
 
 
 @contextmanager
@@ -243,8 +281,8 @@ def execute(
     watch: Watch,
     *,
     plots: bool,
+    learn: Learn,
     lock: RunLock | None = None,
-    learn: Learn | None = None,
 ) -> Run:
     """Run and record a setting; for what the arguments mean see `run_setting`, `RunWriter` and `learning_of`."""
     started_s = time.monotonic()
@@ -252,7 +290,7 @@ def execute(
     detail = setting.scenario.execution.spans
     head = {**describe(setting, numerics), "host": host}
     with _new_writer(folder, head, detail, lock) as writer, setting.scenario.placing_problems():
-        with (learn or learning_of)(setting, numerics, folder, watch) as (learning, counts):
+        with learn(setting, numerics, folder, watch) as (learning, counts):
             ended_early = simulate(setting, learning, writer, watch.on_progress)
             if folder is not None:
                 learning.export(folder / "adapter")

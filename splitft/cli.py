@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from devices.problems import FULL_DISK, InputError, Problem
+from simulator.engines.lost import LostError
 from splitft.caching import cache_app
 from splitft.listing import devices_app, fleets_app, models_app, networks_app, scenarios_app
 from splitft.study_cli import compare_command, plot_command, studies_app, sweep_command, table_command
@@ -54,6 +55,12 @@ def _folder(text: str) -> Path:
 
 SummaryOption = Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")]
 QuietOption = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+EngineOption = Annotated[
+    str, typer.Option("--engine", help="local, or ray: workers of a Ray cluster divide the clients of a round.")
+]
+JobsOption = Annotated[
+    int | None, typer.Option("--jobs", min=1, help="With ray: how many workers; default: as many as there is room for.")
+]
 
 
 @app.command("run")
@@ -69,6 +76,8 @@ def run_command(  # noqa: PLR0917 - options
     memo: Annotated[
         bool | None, typer.Option("--memo/--no-memo", help="Take work from earlier runs where it is the same.")
     ] = None,
+    engine: EngineOption = "local",
+    jobs: JobsOption = None,
     catalogue: CatalogueOption = None,
     json_: SummaryOption = False,
     quiet: QuietOption = False,
@@ -80,19 +89,30 @@ def run_command(  # noqa: PLR0917 - options
     overrides += [f"execution.trainer={trainer}"] if trainer is not None else []
     overrides += [f"execution.device={device}"] if device is not None else []
     overrides += [f"execution.memo={str(memo).lower()}"] if memo is not None else []
-    run_scenario(scenario, overrides, out=out, catalogue=catalogue or [], as_json=json_, quiet=quiet)
+    run_scenario(
+        scenario,
+        overrides,
+        out=out,
+        catalogue=catalogue or [],
+        as_json=json_,
+        quiet=quiet,
+        engine=engine,
+        jobs=jobs,
+    )
 
 
 @app.command("resume")
 def resume_command(
     run: Annotated[str, typer.Argument(help="A run folder, its name in runs/, or `last`.")],
+    engine: EngineOption = "local",
+    jobs: JobsOption = None,
     json_: SummaryOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Go on with a run that was interrupted, to the same end as if it had not been."""
     from splitft.commands import resume_run
 
-    resume_run(run, as_json=json_, quiet=quiet)
+    resume_run(run, as_json=json_, quiet=quiet, engine=engine, jobs=jobs)
 
 
 @app.command("replay")
@@ -180,6 +200,8 @@ def _run_app() -> int:
 def _explained(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno in FULL_DISK:
         return f"no room left: {error}"
+    if isinstance(error, LostError):
+        return str(error)
     return (
         f"unexpected {type(error).__name__}: {error}\nThis is a defect of splitft. "
         "Set SPLITFT_DEBUG=1 to see where it happened, and please report it."

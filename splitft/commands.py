@@ -13,6 +13,7 @@ from simulator.setting import Setting, resolve
 from splitft.api import FolderExistsError, Run, load_run, open_interrupted, refuse_existing, run_setting
 from splitft.checking import check_json, check_tables
 from splitft.closing import closing_table
+from splitft.engines import Spread, spread_by
 from splitft.progress import RunProgress
 from splitft.replaying import replay_into, replay_setting
 from splitft.run_folders import find_run, find_study, is_finished, next_folder
@@ -21,32 +22,44 @@ from splitft.work import Watch
 
 
 def run_scenario(
-    source: str, overrides: Sequence[str], *, out: Path | None, catalogue: Sequence[Path], as_json: bool, quiet: bool
+    source: str,
+    overrides: Sequence[str],
+    *,
+    out: Path | None,
+    catalogue: Sequence[Path],
+    as_json: bool,
+    quiet: bool,
+    engine: str = "local",
+    jobs: int | None = None,
 ) -> None:
     """Run a scenario into a folder and print how it ended."""
+    spread = spread_by(engine, jobs)
     scenario = Scenario.load(source, overrides)
     refuse_existing(next_folder(scenario.name) if out is None else out)
     with RunProgress(scenario, shown=not (quiet or as_json)) as progress:
         setting = resolve(scenario, catalogue=catalogue, on_tokens=progress.on_tokens)
         _tell(setting, quiet or as_json)
-        run, folder = _run_into(out, setting, catalogue, _watch(progress, setting))
+        run, folder = _run_into(out, setting, catalogue, _watch(progress, setting), spread)
     _close(run, setting, folder, as_json=as_json, quiet=quiet)
 
 
-def _run_into(out: Path | None, setting: Setting, catalogue: Sequence[Path], watch: Watch) -> tuple[Run, Path]:
+def _run_into(
+    out: Path | None, setting: Setting, catalogue: Sequence[Path], watch: Watch, spread: Spread | None
+) -> tuple[Run, Path]:
     """Run into a folder, or into the next one that nobody else takes in the same moment."""
     while True:
         folder = next_folder(setting.scenario.name) if out is None else out
         try:
             with _saying_how_to_go_on(folder):
-                return run_setting(setting, folder, catalogue=catalogue, watch=watch), folder
+                return run_setting(setting, folder, catalogue=catalogue, watch=watch, spread=spread), folder
         except FolderExistsError:
             if out is not None:
                 raise
 
 
-def resume_run(name: str, *, as_json: bool, quiet: bool) -> None:
+def resume_run(name: str, *, as_json: bool, quiet: bool, engine: str = "local", jobs: int | None = None) -> None:
     """Go on with a run that was interrupted and print how it ended; say so where there is nothing to do."""
+    spread = spread_by(engine, jobs)
     if (study := find_study(name)) is not None:
         raise InputError(Problem(f"{study} is a study; go on with: splitft sweep {study}", value=name))
     folder = find_run(name)
@@ -61,7 +74,7 @@ def resume_run(name: str, *, as_json: bool, quiet: bool) -> None:
         with _saying_how_to_go_on(folder), RunProgress(interrupted.scenario, shown=shown) as progress:
             setting = interrupted.resolve(progress.on_tokens)
             _tell(setting, quiet or as_json)
-            run = interrupted.go_on(setting, _watch(progress, setting))
+            run = interrupted.go_on(setting, _watch(progress, setting), spread=spread)
     _close(run, setting, folder, as_json=as_json, quiet=quiet)
 
 

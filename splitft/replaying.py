@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from devices.problems import InputError, Problem
 from simulator.learning.recipe import recipe_of, task_learning
-from simulator.learning.remembering import Memory, RememberingTrainer, WorkCounts
+from simulator.learning.remembering import RememberingTrainer, WorkCounts
 from simulator.learning.tasks import CostOnly, Learning
 from simulator.records.runs import RunRecords
 from simulator.replay import RecordedResults, ReplayedLearning, replayed_scenario, unlearned
@@ -18,6 +18,9 @@ from simulator.setting import Setting, resolve
 from splitft.api import FolderExistsError, Run, execute, load_run, refuse_existing, working_in
 from splitft.work import NOBODY, RESULTS, Watch, adapter_writer
 from workloads.run_results import RunResults
+
+if TYPE_CHECKING:
+    from simulator.learning.memory import Memory
 
 
 def replay(run: str | Path, overrides: Sequence[str], out: str | Path, *, plots: bool = True) -> Run:

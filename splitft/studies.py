@@ -7,7 +7,6 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import pandas as pd
 
@@ -22,11 +21,9 @@ from simulator.study import Case, Study, check_cases, load_study
 from simulator.study_folder import StudyFolder
 from splitft.api import Run, load_run, refuse_existing, told_to_users, working_in
 from splitft.casework import attempt_in
+from splitft.engines import EngineName, code_path
 from splitft.work import numerics_of
 from workloads.machine import device_name, num_cores
-
-EngineName = Literal["local", "ray"]
-ENGINES: tuple[EngineName, ...] = ("local", "ray")
 
 OnNews = Callable[[News], None]
 
@@ -238,8 +235,6 @@ def _run(folder: StudyFolder, cases: Sequence[Case], preview: Preview, settings:
 
 def _engine(folder: StudyFolder, num_cases: int, preview: Preview, settings: Settings) -> Engine:
     jobs = settings.jobs or (1 if preview.uses_gpu else num_cores())
-    home = str(Path(__file__).resolve().parent.parent)
-    path = os.pathsep.join([home, *filter(None, [os.environ.get("PYTHONPATH")])])
     if settings.engine == "ray":
         from simulator.engines.ray import RayEngine
 
@@ -247,12 +242,12 @@ def _engine(folder: StudyFolder, num_cases: int, preview: Preview, settings: Set
             partial(attempt_in, folder.path),
             jobs=settings.jobs,
             num_gpus=int(preview.uses_gpu),
-            environment={"PYTHONPATH": path},
+            environment={"PYTHONPATH": code_path()},
         )
     return LocalEngine(
         [sys.executable, "-P", "-m", "splitft.casework", str(folder.path)],
         jobs=min(jobs, num_cases),
-        environment=worker_environment({**os.environ, "PYTHONPATH": path}),
+        environment=worker_environment({**os.environ, "PYTHONPATH": code_path()}),
         working_folder=folder.working_folder if folder.working_folder.is_dir() else Path.cwd(),
         logs=folder.logs,
     )

@@ -3,18 +3,19 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import typer
 
-from devices.problems import InputError, Problem, did_you_mean
+from devices.problems import InputError, Problem
 from simulator.overrides import parse_overrides
 from simulator.records.studies import is_study
 from simulator.study import Study, load_study, quick_study
 from simulator.vary import parse_vary
+from splitft.engines import engine_named
 from splitft.run_folders import STUDIES, find_study, next_folder
 from splitft.show import console
-from splitft.studies import EngineName, Settings, SweptStudy, begin_sweep, resume_sweep
+from splitft.studies import Settings, SweptStudy, begin_sweep, resume_sweep
 from splitft.study_closing import study_table
 from splitft.study_progress import StudyProgress
 
@@ -71,20 +72,6 @@ def close(swept: SweptStudy, folder: Path, *, as_json: bool, quiet: bool) -> int
     if failures:
         typer.echo(f"run them again with: splitft sweep {folder} --retry-failed", err=True)
     return 1 if failures else 0
-
-
-def engine_named(name: str) -> EngineName:
-    """Return an engine's name, checked.
-
-    Raises:
-        InputError: there is no such engine.
-    """
-    known: tuple[EngineName, ...] = get_args(EngineName)
-    for engine in known:
-        if engine == name:
-            return engine
-    message = f"expected {' or '.join(known)}, got '{name}'{did_you_mean(name, known)}"
-    raise InputError(Problem(message, key="--engine", value=name))
 
 
 def _asked(

@@ -90,11 +90,16 @@ def num_threads() -> int:
     """
     if (torch := sys.modules.get("torch")) is not None:
         return int(torch.get_num_threads())
+    return asked_threads() or num_cores()
+
+
+def asked_threads() -> int | None:
+    """Return how many threads OMP_NUM_THREADS or MKL_NUM_THREADS says; None where neither says any."""
     for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         first = os.environ.get(variable, "").partition(",")[0].strip()
         if first.isdecimal() and int(first) > 0:
             return int(first)
-    return num_cores()
+    return None
 
 
 def num_cores(topology: Path = CPU_TOPOLOGY) -> int:

@@ -42,13 +42,16 @@ _LIBRARIES = ("torch", "transformers", "peft")
 _THREADS = re.compile(r"; (\d+) threads;")
 
 
-def numerics_id(device_name: str, dtype: str, executor: ExecutorName = "sequential") -> str:
+def numerics_id(
+    device_name: str, dtype: str, executor: ExecutorName = "sequential", *, threads: int | None = None
+) -> str:
     """Return a name that two set-ups share only if the same task gives them the same bits.
 
     Args:
         device_name: `auto`, `cpu`, `cuda` or `cuda:1`.
         dtype: of the computation.
         executor: how the clients of a round are trained (`workloads.executors.pick_executor`).
+        threads: that are computed with; None: as many as this process has.
 
     Raises:
         ValueError: there is no such device here.
@@ -61,7 +64,7 @@ def numerics_id(device_name: str, dtype: str, executor: ExecutorName = "sequenti
             dtype,
             f"executor {executor}",
             "attention sdpa",
-            f"{machine.num_threads()} threads",
+            f"{machine.num_threads() if threads is None else threads} threads",
             *machine.switches(),
             *machine.torch_settings(),
             *libraries,

@@ -1,1 +1,1 @@
-"""Who runs the cases of a study: processes of this machine, or a Ray cluster."""
+"""Who computes: processes of this machine or a Ray cluster, the cases of a study or the clients of a run."""

@@ -1,6 +1,6 @@
 """Work that several runs ask for at the same time is done by one of them; the others take over its results."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from workloads.claims import Claim
@@ -20,8 +20,9 @@ def share(
     units: Mapping[str, Unit],
     *,
     is_done: Callable[[Unit], bool],
-    compute: Callable[[Unit], None],
+    compute: Callable[[Sequence[Unit]], None],
     later: Callable[[Callable[[], None]], None],
+    num_at_once: int = 1,
 ) -> None:
     """Have each unit computed once by whoever comes first.
 
@@ -32,23 +33,36 @@ def share(
         claims: shared with the other runs.
         units: what is wanted, by name.
         is_done: looks whether a unit has been computed by now, and takes its results over if so.
-        compute: computes a unit and begins to keep its results.
+        compute: computes units and begins to keep their results.
         later: does a job once all results that are being kept are kept.
+        num_at_once: so many units are computed together at most.
     """
     waiting, wait = dict(units), False
     while waiting:
-        num_waiting = len(waiting)
-        for name in list(waiting):
-            claim = claims.claim(name, wait=wait)
-            if claim is None:
-                continue
+        num_waiting, names = len(waiting), iter(list(waiting))
+        while mine := _claim(claims, names, num_at_once, wait=wait):
             wait = False
             try:
-                if not is_done(waiting[name]):
-                    compute(waiting[name])
+                todo = [waiting[name] for name in mine if not is_done(waiting[name])]
+                if todo:
+                    compute(todo)
             except BaseException:
-                claim.release()
+                for claim in mine.values():
+                    claim.release()
                 raise
-            del waiting[name]
-            later(claim.finish)
+            for name, claim in mine.items():
+                del waiting[name]
+                later(claim.finish)
         wait = len(waiting) == num_waiting
+
+
+def _claim(claims: Claims, names: Iterator[str], num_at_once: int, *, wait: bool) -> dict[str, Claim]:
+    """Claim the next units that nobody else has; wait for the first one where that is asked for."""
+    mine: dict[str, Claim] = {}
+    for name in names:
+        claim = claims.claim(name, wait=wait and not mine)
+        if claim is not None:
+            mine[name] = claim
+        if len(mine) == num_at_once:
+            break
+    return mine

@@ -10,41 +10,18 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from simulator.learning.background import Background
 from simulator.learning.claiming import Claims, share
+from simulator.learning.memory import Memory
 from simulator.learning.trainer import Worker
+from simulator.learning.units import Unit, unit_inputs, unit_name
 from workloads.results import Record, SavedState, seal
 from workloads.tasks import AggregateTask, EvalResult, EvalTask, InitialTask, Task, TrainResult, TrainTask
 
 T = TypeVar("T", TrainResult, EvalResult)
 K = TypeVar("K", TrainTask, EvalTask)
-
-Unit = tuple[Task, ...]
-"""Tasks that are computed together or not at all: one, or a group of clients (`workloads.grouping`)."""
-
-
-class Memory(Protocol):
-    """A place where results are kept. Its files may be linked from one memory to the next, called the *twin*."""
-
-    def recall(self, key: str) -> Record | None:
-        """Return what is known of a task."""
-
-    def load(self, record: Record) -> SavedState | None:
-        """Return the state that a task made, if it is here and sound."""
-
-    def note(self, record: Record, twin: Path | None) -> Path | None:
-        """Learn that a recalled result is in use; return where its state is, if it is here."""
-
-    def keep(self, record: Record, content: bytes | None, twin: Path | None) -> Path | None:
-        """Keep a new result, with its state's content; return where its state is, if it is here."""
-
-    def release(self, live: Sequence[str]) -> None:
-        """Learn that only the states of these tasks are needed from now on."""
-
-    def close(self) -> None:
-        """Learn that nothing is needed any more."""
 
 
 @dataclass(kw_only=True)
@@ -69,6 +46,8 @@ class RememberingTrainer:
         write_adapter: writes a state's adapter into a folder.
         claims: shared with other runs at work, so that none computes what another one is at; None where nobody else is
             to be asked. Their results have to come in by one of the memories.
+        num_at_once: units that are claimed, and evaluations that are asked for, at the same time: more than one for a
+            worker that computes several.
     """
 
     def __init__(
@@ -77,8 +56,10 @@ class RememberingTrainer:
         make_worker: Callable[[], Worker],
         write_adapter: Callable[[SavedState, Path], None],
         claims: Claims | None = None,
+        *,
+        num_at_once: int = 1,
     ) -> None:
-        self.counts, self._claims = WorkCounts(), claims
+        self.counts, self._claims, self._num_at_once = WorkCounts(), claims, num_at_once
         self._memories, self._make_worker, self._write_adapter = memories, make_worker, write_adapter
         self._worker: Worker | None = None
         self._held: dict[str, None] = {}  # keys of the states that the worker has
@@ -97,10 +78,10 @@ class RememberingTrainer:
     def train(self, tasks: Sequence[TrainTask], spent: Collection[str] = ()) -> list[TrainResult]:
         """Return what each task reports; those that nobody has done are computed together. See `Trainer.train`."""
         known = self._recall_results(tasks, TrainResult)
-        missing = {_name(task) for task in tasks if task.key not in known}
+        missing = {unit_name(task) for task in tasks if task.key not in known}
         units: dict[str, dict[str, TrainTask]] = {}
         for task in tasks:
-            units.setdefault(_name(task), {})[task.key] = task
+            units.setdefault(unit_name(task), {})[task.key] = task
         computed = dict[str, TrainResult]()
         self._once(
             {name: tuple(unit.values()) for name, unit in units.items() if name in missing},
@@ -109,7 +90,7 @@ class RememberingTrainer:
             lambda todo: computed.update(self._train(todo, spent)),
         )
         for key, task in ((task.key, task) for task in tasks if task.key in self._recalled):
-            self._recalled[key] = tuple(units[_name(task)].values()), self._recalled[key][1]
+            self._recalled[key] = tuple(units[unit_name(task)].values()), self._recalled[key][1]
         self.counts.num_steps_remembered += sum(len(task.batches) for task in tasks if task.key not in computed)
         known |= computed
         return [known[task.key] for task in tasks]
@@ -121,9 +102,11 @@ class RememberingTrainer:
         computed = dict[str, EvalResult]()
 
         def measure(todo: Sequence[EvalTask]) -> None:
-            for task in todo:
-                [computed[task.key]] = self._ready_for([task]).evaluate([task])
-                self._keep(task, computed[task.key], None)
+            for first in range(0, len(todo), self._num_at_once):
+                some = todo[first : first + self._num_at_once]
+                for task, result in zip(some, self._ready_for(some).evaluate(some), strict=True):
+                    computed[task.key] = result
+                    self._keep(task, result, None)
 
         self._once(missing, EvalResult, known, measure)
         known |= computed
@@ -167,7 +150,7 @@ class RememberingTrainer:
                     self._claims,
                     {task.key: (task,)},
                     is_done=lambda unit: self._recall(unit[0]) is not None,
-                    compute=self._compute,
+                    compute=lambda units: self._compute(*units),
                     later=self._background.do,
                 )
         return task.key
@@ -180,15 +163,26 @@ class RememberingTrainer:
         compute: Callable[[Sequence[K]], None],
     ) -> None:
         """Compute units, but those that another run is computing; add what that one has to say to `known`."""
+
+        def compute_units(todo: Iterable[tuple[K, ...]]) -> None:
+            compute([task for unit in todo for task in unit])
+
         if self._claims is None:
-            compute([task for unit in units.values() for task in unit])
+            compute_units(units.values())
             return
 
         def is_done(unit: tuple[K, ...]) -> bool:
             known.update(found := self._recall_results(unit, kind))
             return len(found) == len(unit)
 
-        share(self._claims, units, is_done=is_done, compute=compute, later=self._background.do)
+        share(
+            self._claims,
+            units,
+            is_done=is_done,
+            compute=compute_units,
+            later=self._background.do,
+            num_at_once=self._num_at_once,
+        )
 
     def _recall(self, task: Task) -> Record | None:
         for memory in self._memories:
@@ -262,10 +256,10 @@ class RememberingTrainer:
             self._worker = self._make_worker()
         wanted = {*self._held, *self._live, *keys}
         lost = self._take_in(keys)
-        num_uses = Counter(key for unit in lost for key in _inputs(unit))
+        num_uses = Counter(key for unit in lost for key in unit_inputs(unit))
         for unit in lost:
             self._compute(unit)
-            num_uses.subtract(_inputs(unit))
+            num_uses.subtract(unit_inputs(unit))
             self._hold_only([key for key in self._held if key in wanted or num_uses[key] > 0])
         return self._worker
 
@@ -279,12 +273,12 @@ class RememberingTrainer:
             if key in self._held:
                 continue
             unit, record = self._recalled[key]
-            name = _name(unit[0])
+            name = unit_name(unit[0])
             if name in waiting:
                 lost.setdefault(name, waiting[name])  # all that it starts from is there by now, or in the list
             elif (state := self._load(record)) is None:
                 waiting[name] = unit
-                stack += [key, *_inputs(unit)]
+                stack += [key, *unit_inputs(unit)]
             else:
                 assert self._worker is not None
                 self._worker.put(key, state)
@@ -298,12 +292,3 @@ class RememberingTrainer:
         assert self._worker is not None
         self._held = {key: None for key in keys if key in self._held}
         self._worker.release(self._held)
-
-
-def _name(task: Task) -> str:
-    """Return what tasks that are computed together have in common."""
-    return task.group or task.key if isinstance(task, TrainTask) else task.key
-
-
-def _inputs(unit: Unit) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(key for task in unit for key in task.inputs))

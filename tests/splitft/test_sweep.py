@@ -123,7 +123,8 @@ def quick_arguments():
 
 
 def in_process(folder, *arguments, env=None):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **(env or {})}
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])  # where Ray may be
+    environment = {**os.environ, "PYTHONPATH": path, **(env or {})}
     return subprocess.run(
         [sys.executable, "-m", "splitft", *arguments], cwd=folder, env=environment,
         capture_output=True, text=True, check=False,

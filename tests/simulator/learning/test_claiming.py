@@ -137,3 +137,30 @@ def test_a_store_that_cannot_be_written_shares_nothing(tmp_path, caplog):
     Rounds(sharing_trainer(tmp_path, worker)).run(COHORTS)
     assert len(worker.done) == len({task.key for task in worker.done}) > 0
     assert "cannot be remembered" in caplog.text
+
+
+def test_units_that_a_worker_computes_at_once_are_claimed_together(tmp_path):
+    store = ResultStore(tmp_path)
+    others = claim(tmp_path / "format-1" / "claims", "b", wait=False)
+    threading.Timer(0.1, others.release).start()
+    computed = []
+    share(
+        store, {name: name for name in "abcdef"},
+        is_done=lambda unit: unit in "bd", compute=computed.append, later=lambda finish: finish(), num_at_once=3,
+    )  # fmt: skip
+    # b is another's at first, and done when that one ends; d is done. Of the first three that are free two are left.
+    assert computed == [["a", "c"], ["e", "f"]]
+
+
+def test_of_units_that_fail_together_none_stays_claimed(tmp_path):
+    store = ResultStore(tmp_path)
+
+    def fail(_units):
+        raise OSError("no luck")
+
+    with pytest.raises(OSError, match="no luck"):
+        share(store, {"a": 1, "b": 2}, is_done=lambda _: False, compute=fail, later=lambda _: None, num_at_once=2)
+    for name in "ab":
+        again = store.claim(name, wait=False)
+        assert again is not None
+        again.finish()

@@ -13,7 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from simulator.learning.background import MAX_WAITING, Background
-from simulator.learning.remembering import Memory, RememberingTrainer, WorkCounts
+from simulator.learning.memory import Memory
+from simulator.learning.remembering import RememberingTrainer, WorkCounts
 from tests.simulator.fake_worker import FakeWorker, write_values
 from tests.workloads.test_tasks import OPTIMIZER, RECIPE, batch
 from workloads.grouping import grouped
