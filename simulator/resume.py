@@ -101,7 +101,7 @@ def recorded_scenario(meta: Mapping[str, Any], origin: Origin, folder: Path) -> 
 def refuse_changes(folder: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Raise InputError where a run's head, as `manifest.describe` gives it, is not what it was when the run began."""
     plain = json.loads(json.dumps(dict(now)))
-    difference = numerics_difference(before.get("numerics"), plain["numerics"])
+    difference = _numerics_difference(before.get("numerics"), plain["numerics"])
     if difference is None and before.get("fingerprint") != plain["fingerprint"]:
         difference = first_difference(_made_of(before), _made_of(plain))
         if difference is None:  # not in what the run is made of, but in how that is digested
@@ -149,7 +149,7 @@ def _identity(scenario: Scenario) -> dict[str, Any]:
     return {key: value for key, value in to_mapping(scenario).items() if key not in UNIDENTIFYING}
 
 
-def numerics_difference(before: object, now: object) -> Difference | None:
+def _numerics_difference(before: object, now: object) -> Difference | None:
     """Return the first part in which two names of machine and software differ."""
     if before == now:
         return None

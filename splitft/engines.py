@@ -15,7 +15,6 @@ from simulator.learning.remembering import WorkCounts
 from simulator.learning.tasks import Learning
 from simulator.learning.trainer import Worker
 from simulator.participation.selection import largest_cohort
-from simulator.resume import numerics_difference
 from simulator.setting import Setting
 from splitft.work import TrainerPlan, Watch, learning_of, numerics_of, tell_executor
 from workloads import machine
@@ -150,11 +149,13 @@ def make_there(plan: TrainerPlan) -> "tuple[Worker, tuple[str, ...]]":
     """
     host, recipe = socket.gethostname(), plan.recipe
     numerics = numerics_id(plan.device, recipe.dtype, plan.executor)
-    difference = numerics_difference(recipe.numerics, numerics)
-    if difference is not None:
+    if numerics != recipe.numerics:
+        there, here = numerics.split("; "), recipe.numerics.split("; ")
+        only_there = "; ".join(part for part in there if part not in here)
+        only_here = "; ".join(part for part in here if part not in there)
         message = (
-            f"a worker on {host} would compute other numbers: '{difference.now}' there is '{difference.before}' on the "
-            "machine that runs the simulation; all have to be alike"
+            f"a worker on {host} would compute other numbers than the machine that runs the simulation: it has "
+            f"'{only_there}', that one '{only_here}'; all machines have to be alike"
         )
         raise InputError(Problem(message, key="--engine", value="ray"))
     files = dataclasses.replace(plan.files)  # without the digests that were found where the plan is from
