@@ -151,11 +151,11 @@ def make_there(plan: TrainerPlan) -> "tuple[Worker, tuple[str, ...]]":
     numerics = numerics_id(plan.device, recipe.dtype, plan.executor)
     if numerics != recipe.numerics:
         there, here = numerics.split("; "), recipe.numerics.split("; ")
-        only_there = "; ".join(part for part in there if part not in here)
-        only_here = "; ".join(part for part in here if part not in there)
+        only_there = "; ".join(part for part in there if part not in here) or "nothing else"
+        only_here = "; ".join(part for part in here if part not in there) or "nothing else"
         message = (
-            f"a worker on {host} would compute other numbers than the machine that runs the simulation: it has "
-            f"'{only_there}', that one '{only_here}'; all machines have to be alike"
+            f"a worker on {host} would compute other numbers than the machine that runs the simulation; all have to be "
+            f"alike. There: {only_there}. Here: {only_here}"
         )
         raise InputError(Problem(message, key="--engine", value="ray"))
     files = dataclasses.replace(plan.files)  # without the digests that were found where the plan is from
