@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from devices.problems import InputError
     from simulator.scenario import Scenario
     from simulator.study import load_study, quick_study
-    from splitft.api import Run, load_run, resume, run
+    from splitft.api import load_run, resume, run
+    from splitft.finished import Run
     from splitft.replaying import replay
     from splitft.studies import SweptStudy, load_swept, sweep
 
@@ -39,7 +40,7 @@ __all__ = [
 
 _HOMES = {
     "InputError": "devices.problems",
-    "Run": "splitft.api",
+    "Run": "splitft.finished",
     "Scenario": "simulator.scenario",
     "SweptStudy": "splitft.studies",
     "load_run": "splitft.api",

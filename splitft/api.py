@@ -6,11 +6,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import pandas as pd
-
-from analysis.summary import RunSummary, summarise
+from analysis.summary import summarise
 from devices.problems import InputError, Problem
 from simulator.manifest import describe
 from simulator.records.recorder import RunLock, RunWriter
@@ -20,67 +17,13 @@ from simulator.run import Progress, simulate
 from simulator.scenario import Scenario
 from simulator.setting import OnTokens, Setting, resolve
 from splitft.engines import EngineName, Spread, spread_by
+from splitft.finished import Run
 from splitft.work import NOBODY, Learn, Watch, learning_of, numerics_of
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 OnProgress = Callable[[Progress], None]
 OnStep = Callable[[int], None]
 
 OUT = "--out"
-
-
-class Run:
-    """A finished run: its records as pandas frames, its summary and its pictures.
-
-    Attributes:
-        folder: where it is on disk; None where it was run without a folder.
-    """
-
-    def __init__(self, records: RunRecords) -> None:
-        self.records = records
-        self.folder = records.folder
-
-    @property
-    def spans(self) -> pd.DataFrame:
-        """Where the simulated time went: one row per closed interval."""
-        return self.records.spans
-
-    @property
-    def rounds(self) -> pd.DataFrame:
-        """One row per round."""
-        return self.records.rounds
-
-    @property
-    def clients(self) -> pd.DataFrame:
-        """One row per round and client."""
-        return self.records.clients
-
-    @property
-    def evals(self) -> pd.DataFrame:
-        """One row per held-out evaluation."""
-        return self.records.evals
-
-    @property
-    def summary(self) -> RunSummary:
-        """The totals: simulated time, bytes, losses, targets, the slowest client."""
-        return summarise(self.records)
-
-    def plot(self, name: str) -> "Figure":
-        """Return a picture by name, as in the folder `plots/`.
-
-        Raises:
-            ValueError: there is no picture of this name for this run; the message names those there are.
-        """
-        from analysis.plots import figure
-
-        return figure(self.records, name)
-
-    def __repr__(self) -> str:
-        """Say what was run and where it is."""
-        place = str(self.folder) if self.folder else "in memory"
-        return f"<Run {self.summary.name!r}: {len(self.rounds)} rounds, {place}>"
 
 
 def run(

@@ -12,7 +12,7 @@ from simulator.costs.energy import unknown_energy
 from simulator.costs.overheads import assumed_overhead
 from simulator.setting import Setting
 from simulator.verdict import can_cut_affect_learning
-from splitft.api import Run
+from splitft.finished import Run
 from splitft.show import duration, energy, megabytes, table
 from workloads.counts import Part, adapter_parameters, base_parameters, client_part, server_part
 from workloads.shapes import ModelShape

@@ -10,10 +10,11 @@ import typer
 from devices.problems import InputError, Problem
 from simulator.scenario import Scenario
 from simulator.setting import Setting, resolve
-from splitft.api import FolderExistsError, Run, load_run, open_interrupted, refuse_existing, run_setting
+from splitft.api import FolderExistsError, load_run, open_interrupted, refuse_existing, run_setting
 from splitft.checking import check_json, check_tables
 from splitft.closing import closing_table
 from splitft.engines import Spread, spread_by
+from splitft.finished import Run
 from splitft.progress import RunProgress
 from splitft.replaying import replay_into, replay_setting
 from splitft.run_folders import find_run, find_study, is_finished, next_folder

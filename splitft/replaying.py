@@ -15,7 +15,8 @@ from simulator.records.runs import RunRecords
 from simulator.replay import RecordedResults, ReplayedLearning, replayed_scenario, unlearned
 from simulator.resume import Origin, recorded_origin
 from simulator.setting import Setting, resolve
-from splitft.api import FolderExistsError, Run, execute, load_run, refuse_existing, working_in
+from splitft.api import FolderExistsError, execute, load_run, refuse_existing, working_in
+from splitft.finished import Run
 from splitft.work import NOBODY, RESULTS, Watch, adapter_writer
 from workloads.run_results import RunResults
 

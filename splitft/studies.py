@@ -19,9 +19,10 @@ from simulator.scenario import Scenario
 from simulator.setting import Setting, resolve
 from simulator.study import Case, Study, check_cases, load_study
 from simulator.study_folder import StudyFolder
-from splitft.api import Run, load_run, refuse_existing, told_to_users, working_in
+from splitft.api import load_run, refuse_existing, told_to_users, working_in
 from splitft.casework import attempt_in
 from splitft.engines import EngineName, code_path
+from splitft.finished import Run
 from splitft.work import numerics_of
 from workloads.machine import device_name, num_cores
 
