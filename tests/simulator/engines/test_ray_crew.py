@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -32,9 +33,10 @@ def make(on_task: object = None) -> tuple[FakeWorker, tuple[str, ...]]:
 
 def die_once(marker: Path, task: Task) -> None:
     """Kill the process that trains, unless one has been killed before."""
-    if isinstance(task, TrainTask) and task.moments is not None and not marker.exists():
-        marker.touch()
-        os.kill(os.getpid(), signal.SIGKILL)
+    if isinstance(task, TrainTask) and task.moments is not None:
+        with suppress(FileExistsError):
+            marker.touch(exist_ok=False)  # by one process alone
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def die(task: Task) -> None:

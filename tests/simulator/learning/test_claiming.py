@@ -80,15 +80,19 @@ def test_runs_divide_the_clients_of_a_round_between_them(tmp_path):
 
 
 def test_what_fails_in_one_run_is_computed_by_the_other(tmp_path):
-    failed, waiting = threading.Event(), threading.Event()
+    """The sound run is held up in its first training until the other has failed in one."""
+    failed = threading.Event()
 
     def fail(task):
         if isinstance(task, TrainTask):
-            waiting.wait(20)
             failed.set()
             raise OSError("no luck")
 
-    broken, sound = FakeWorker(fail), FakeWorker(lambda _task: waiting.set())
+    def wait(task):
+        if isinstance(task, TrainTask):
+            failed.wait(20)
+
+    broken, sound = FakeWorker(fail), FakeWorker(wait)
 
     def run_broken():
         with pytest.raises(OSError, match="no luck"):
@@ -97,7 +101,6 @@ def test_what_fails_in_one_run_is_computed_by_the_other(tmp_path):
     def run_sound():
         Rounds(sharing_trainer(tmp_path, sound)).run(COHORTS[:1])
 
-    waiting.set()
     at_once(run_broken, run_sound)
     assert failed.is_set()
     assert sum(isinstance(task, TrainTask) for task in sound.done) == 4
