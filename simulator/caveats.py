@@ -6,6 +6,7 @@ from simulator.sections.costs import CostsSection
 from simulator.sections.participation import OortSelection
 from simulator.sections.policy import OwnPolicy, SplitFTPolicy
 from simulator.sections.protocol import UNSPLIT
+from simulator.serving import serving
 
 UNKNOWN = "a cost-only run does not know how well clients learn"
 
@@ -28,6 +29,19 @@ def missing_losses(scenario: Scenario) -> str | None:
     if scenario.execution.trainer == "cost-only" and isinstance(scenario.selection, OortSelection):
         return f"oort goes by durations alone: {UNKNOWN}"
     return None
+
+
+def unused_server(scenario: Scenario) -> str | None:
+    """Return what of the server lies idle, where it has one adapter for all clients (`simulator.serving`)."""
+    stated, used = scenario.server, serving(scenario)
+    differing = [
+        (stated.slots > used.slots, f"{stated.slots - used.slots} of {stated.slots} slots lie idle"),
+        (stated.discipline == "processor-sharing" != used.discipline, "steps do not share a slot"),
+    ]
+    words = "; ".join(word for holds, word in differing if holds)
+    if not words:
+        return None
+    return f"protocol {scenario.protocol.kind}: the server steps one adapter, step after step: {words}"
 
 
 def unused_device(scenario: Scenario) -> str | None:

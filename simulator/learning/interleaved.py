@@ -5,11 +5,10 @@ from collections.abc import Mapping
 
 from simulator.learning.tasks import TaskLearning
 from simulator.protocols.rounds import RoundLog
+from simulator.sections.protocol import RELAYED
 from workloads.aggregators import RELAY
 from workloads.interleaved_tasks import interleave
 from workloads.tasks import TrainResult
-
-RELAYED = frozenset({"sl"})
 
 
 class InterleavedLearning(TaskLearning):

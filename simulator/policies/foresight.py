@@ -79,7 +79,7 @@ class Foresight:
 
         Args:
             client: its number.
-            number: of the round, whose batches are known.
+            number: of the round, or of its own turn, whose batches are known.
             last: its last round; None before its first.
         """
 
@@ -102,8 +102,7 @@ class Foresight:
             + up_bytes / min(float(fleet.uplink_bytes_per_s[client]), links.uplink_bytes_per_s)
             + down_bytes / min(float(fleet.downlink_bytes_per_s[client]), links.downlink_bytes_per_s)
         )
-        both_s = np.maximum(client_s, server_s) if self._is_beside else client_s + server_s
-        return RoundSeconds(client_s=client_s, transfer_s=transfer_s, server_s=server_s, path_s=both_s + transfer_s)
+        return RoundSeconds(client_s=client_s, transfer_s=transfer_s, server_s=server_s, is_beside=self._is_beside)
 
     def _slowdown(self, last: ClientLog) -> float:
         plan = last.plan

@@ -142,7 +142,7 @@ def round_log(
         clients.append(
             ClientLog(
                 plan=plan,
-                start_s=start_s,
+                start_s=me.began_s,
                 end_s=me.ended_s,
                 seconds=me.seconds,
                 num_bytes=me.num_bytes,

@@ -14,11 +14,12 @@ from simulator.clock.alone import played_s
 from simulator.clock.lane import Lane
 from simulator.clock.world import Participant, Steps, World
 from simulator.protocols.barrier import synchronous_round
-from simulator.protocols.phases import fetch, hand_in, measure
+from simulator.protocols.phases import StepKinds, fetch, hand_in, measure
 from simulator.protocols.rounds import FOR_EVERYBODY, ClientPlan, RoundLog, Terms
 
-STEP_KINDS = ("client_forward", "upload_activations", "upload_labels", "client_backward", "client_optimizer")
-"""What a step consists of for the client; the server's goes on beside it."""
+_OWN_KINDS = ("client_forward", "upload_activations", "upload_labels", "client_backward", "client_optimizer")
+STEP = StepKinds(own=_OWN_KINDS, elapsed=(*_OWN_KINDS, "overlap_wait"))
+"""What a step consists of for the client; the server's goes on beside it, and is waited for at the end of the round."""
 
 
 def client_round(me: Participant, plan: ClientPlan) -> Steps:

@@ -14,11 +14,9 @@ import simpy
 from simulator.clock.alone import path_s
 from simulator.clock.world import Participant, Steps, World
 from simulator.protocols.barrier import Moment, gather, release, round_log
-from simulator.protocols.phases import SPLIT_STEP_KINDS, fetch, hand_in, measure, split_step
+from simulator.protocols.phases import fetch, hand_in, measure, split_step
 from simulator.protocols.rounds import FOR_EVERYBODY, ClientPlan, RoundLog, Terms
 from simulator.records.runs import NO_CAUSE
-
-STEP_KINDS = SPLIT_STEP_KINDS
 
 
 class Relay:
@@ -42,6 +40,7 @@ class Relay:
         """Take one client through its turn, once those before it have handed in or gone."""
         with self._turns.request() as turn:
             yield from me.wait_for("round_wait", turn)
+            me.began_s = me.world.env.now
             if self._last_span != NO_CAUSE:
                 me.last_span = self._last_span
             self._fail_in_turn(me)

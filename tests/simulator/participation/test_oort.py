@@ -45,6 +45,11 @@ def test_without_losses_durations_alone_decide():
     assert utilities(np.arange(2), 1, OortSelection(), seen).tolist() == pytest.approx([1.0, 0.65**2])
 
 
+def test_without_losses_it_does_not_count_how_long_a_client_has_not_been_seen():
+    found = utilities(np.arange(2), 20, OortSelection(), history([1, 19]))
+    assert found.tolist() == [1.0, 1.0]
+
+
 def test_the_share_of_the_unknown_decays_to_its_floor():
     # 100 known and 100 unknown, 50 wanted
     section = OortSelection(count=50)
@@ -79,6 +84,25 @@ def test_as_many_as_are_wanted_are_chosen_once_each_of_those_within_reach(last_r
     assert len(chosen) == min(wanted, len(reachable))
     assert (np.diff(chosen) > 0).all()
     assert np.isin(chosen, reachable).all()
+
+
+def test_in_sl_the_wait_for_ones_turn_is_no_duration_of_ones_own():
+    # Three devices alike with equal batches: whoever comes last is not slower than whoever comes first. Their links
+    # are drawn, but hardly matter.
+    scenario = Scenario.from_mapping(
+        {
+            "rounds": 1,
+            "fleet": {"clients": [{"device": "rpi5-8gb", "network": "lan-1gbe", "count": 3}]},
+            "workload": {"dataset": {"source": "lengths", "distribution": "fixed", "tokens": 16}, "local_steps": 1},
+            "protocol": {"kind": "sl"},
+            "policy": {"kind": "fixed"},
+            "execution": {"trainer": "cost-only"},
+        }
+    )
+    clients = splitft.run(scenario).clients
+    durations_s = clients.end_s - clients.start_s
+    assert durations_s.tolist() == pytest.approx([durations_s[0]] * 3, rel=0.05)
+    assert clients.start_s.tolist() == pytest.approx([0.0, *clients.end_s[:-1]], rel=1e-9)
 
 
 def run(selection, rounds=30):
