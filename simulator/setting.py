@@ -6,6 +6,7 @@ Whatever can be wrong with a scenario is found here or before, so that a run tha
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import platformdirs
@@ -114,7 +115,7 @@ class Setting:
         """Return the adapters of the base model."""
         return self.models.lora
 
-    @property
+    @cached_property
     def serving(self) -> ServerSection:
         """Return how the server serves."""
         return serving(self.scenario)
