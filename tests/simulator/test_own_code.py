@@ -1,8 +1,10 @@
 """The user's own policies and selections: found, told about, made part of the run's identity, and held to account."""
 
 import hashlib
+import importlib
 import json
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -68,6 +70,13 @@ def strangers(reachable, rng, section, history):
 
 a_number = 3
 """
+DEEPEST = """
+from simulator.policies.observation import Decision
+
+
+def deepest(observations, memory, section):
+    return Decision(cuts={o.client: o.max_cut for o in observations}, reasons={}, memory=memory)
+"""
 LENGTHS = {"source": "lengths", "distribution": "fixed", "tokens": 16}
 
 
@@ -122,6 +131,54 @@ def test_a_module_will_do_as_well_as_a_file(folder, monkeypatch):
     assert set(run.clients.cut) == {3}
     with pytest.raises(InputError, match=r"policy\.kind: there is no module 'nothing_like_it' with a Python file"):
         resolve(scenario(folder, {"kind": "nothing_like_it:half"}))
+
+
+def write_package(folder, name):
+    """Write a package that says when it is executed, and in it a folder without `__init__.py` with a module."""
+    (folder / name / "inner").mkdir(parents=True)
+    (folder / name / "__init__.py").write_text("print('executed')\nfrom .helper import deepest\n")
+    (folder / name / "helper.py").write_text(DEEPEST)
+    (folder / name / "inner" / "deciding.py").write_text("from ..helper import deepest\n")
+
+
+@pytest.mark.parametrize("module", ["the_package", "the_package.helper", "the_package.inner.deciding"])
+def test_a_module_is_found_without_executing_its_packages_which_a_run_imports_where_it_needs_them(
+    folder, monkeypatch, capsys, module
+):
+    write_package(folder, "the_package")
+    monkeypatch.syspath_prepend(folder)
+    setting = resolve(scenario(folder, {"kind": f"{module}:deepest"}))
+    assert check_json(setting)["notes"]
+    assert "executed" not in capsys.readouterr().out
+    assert "the_package" not in sys.modules
+    try:
+        assert set(splitft.run(setting.scenario).clients.cut) == {7}
+    finally:
+        for name in [name for name in sys.modules if name.startswith("the_package")]:
+            del sys.modules[name]
+    assert ("executed" in capsys.readouterr().out) == (module != "the_package.helper")  # which needs nothing of it
+
+
+@pytest.mark.parametrize("module", ["the_package.none", "the_package.helper.none", "the_package..helper"])
+def test_a_module_that_is_not_there_is_named(folder, monkeypatch, module):
+    write_package(folder, "the_package")
+    monkeypatch.syspath_prepend(folder)
+    with pytest.raises(InputError, match=rf"policy\.kind: there is no module '{module}' with a Python file"):
+        resolve(scenario(folder, {"kind": f"{module}:deepest"}))
+
+
+def test_what_is_executed_is_what_was_digested_whatever_has_been_imported_before(folder, monkeypatch):
+    monkeypatch.syspath_prepend(folder)
+    (folder / "changing.py").write_text("deepest = None\n")
+    monkeypatch.delitem(sys.modules, "changing", raising=False)
+    imported = importlib.import_module("changing")
+    (folder / "changing.py").write_text(DEEPEST)
+    setting = resolve(scenario(folder, {"kind": "changing:deepest"}))
+    assert describe(setting, None)["content"]["own_code"] == {
+        "policy.kind": hashlib.sha256(DEEPEST.encode()).hexdigest()
+    }
+    assert set(splitft.run(setting.scenario).clients.cut) == {7}
+    assert sys.modules["changing"] is imported
 
 
 def test_run_json_has_the_digest_and_a_check_tells_without_executing(folder, capsys):
