@@ -79,15 +79,27 @@ class OwnCode:
         """Return what a call of the user's code returns.
 
         Raises:
-            InputError: it raised something; the message says what and in which line of the file.
+            InputError: it raised something or wanted to exit; the message says what and in which line of the file.
         """
         try:
             return call()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             frames = traceback.extract_tb(error.__traceback__)
             lines = [frame.lineno for frame in frames if frame.filename == str(self.file)]
             place = f", line {lines[-1]}" if lines else ""
             raise self.problem(f"'{self.name}' failed: {type(error).__name__}: {error}{place}") from error
+
+    def answer(self, call: Callable[[], Any], usable: Callable[[Any], T]) -> T:
+        """Return what `usable` makes of what a call of the user's code returns.
+
+        Raises:
+            InputError: the call failed, as in `guarded`; or `usable` raised something, and the message says what.
+        """
+        returned = self.guarded(call)
+        try:
+            return usable(returned)
+        except Exception as error:  # there are no bounds to what a user's function may return
+            raise self.problem(f"'{self.name}' returned what cannot be used: {error}") from error
 
     def problem(self, message: str) -> InputError:
         """Return an error that blames this code."""
