@@ -155,10 +155,12 @@ def make_worker(setting: Setting, recipe: Recipe, watch: Watch) -> Worker:
 
 def _own_rule(setting: Setting) -> "Rule | None":
     """Return the user's own rule of aggregation, where the scenario names one."""
-    from workloads.rules import checked
+    from workloads.rules import checked, copied
 
     own = setting.own_code.get("protocol.aggregator")
     if own is None:
         return None
     function = own.load()
-    return lambda base, updates: own.guarded(lambda: checked(base, function(base, updates)))
+    return lambda base, updates: own.answer(
+        lambda: function(*copied(base, updates)), lambda merged: checked(base, updates, merged)
+    )

@@ -2,14 +2,12 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from numbers import Integral
 
 import numpy as np
 
-from devices.problems import shown
 from simulator.costs.fit import held
 from simulator.draws import uniforms
-from simulator.own_code import OwnCode
+from simulator.own_functions import checked_policy
 from simulator.policies.bandit import bandit
 from simulator.policies.dtfl import dtfl
 from simulator.policies.fixed import fixed, memory_greedy, per_device, random, unsplit
@@ -126,27 +124,3 @@ class Cuts:
         seed, numbers = self._setting.scenario.seed.fleet, np.array(clients, dtype=np.int64)
         drawn: list[float] = uniforms(seed, "cut", clients=numbers, round=number)[:, 0].tolist()
         return drawn
-
-
-def checked_policy(own: OwnCode) -> Callable[..., Decision]:
-    """Return the user's own policy, which is told what is wrong with its decisions."""
-    function = own.load()
-
-    def policy(seen: Sequence[Observation], memory: Memory, section: object) -> Decision:
-        decision = own.guarded(lambda: function(seen, memory, section))
-        if not isinstance(decision, Decision):
-            raise own.problem(f"'{own.name}' has to return a Decision, got {shown(decision)}")
-        for o in seen:
-            cut = decision.cuts.get(o.client)
-            if not isinstance(cut, Integral) or isinstance(cut, bool) or cut not in o.allowed:
-                raise own.problem(
-                    f"'{own.name}' gives client {o.client} the cut {shown(cut)}; allowed: {o.min_cut} to {o.max_cut}"
-                )
-        clients = [o.client for o in seen]
-        return Decision(
-            cuts={client: int(decision.cuts[client]) for client in clients},
-            reasons={client: decision.reasons.get(client, own.name) for client in clients},
-            memory=decision.memory,
-        )
-
-    return policy

@@ -37,6 +37,27 @@ def test_every_protocol_runs_with_every_selection(protocol):
         assert (finished.groupby("round").size() == (10 if protocol == "fedbuff" else 2)).all()
 
 
+@pytest.mark.parametrize("protocol", KINDS)
+def test_in_every_protocol_nobody_finishes_after_the_deadline(protocol):
+    def clients(**selection):
+        run = splitft.run(scenario(protocol={"kind": protocol}, selection=selection, rounds=2))
+        clients = run.clients[run.clients.status != "unfinished"]
+        # fedbuff counts from the start of a client's turn, all others from that of the round
+        start_s = (
+            clients.start_s if protocol == "fedbuff" else clients["round"].map(run.rounds.set_index("round").start_s)
+        )
+        return clients.assign(took_s=clients.end_s - start_s)
+
+    everybody = clients(kind="all")
+    assert (everybody.status == "finished").all()
+    assert set(everybody.client[everybody["round"] == 1]) == {0, 1, 2, 3}
+    deadline_s = float(everybody.took_s.median())
+    held = clients(kind="deadline", deadline_s=deadline_s)
+    assert set(held.status) == {"finished", "late"}
+    assert (held.took_s[held.status == "finished"] <= deadline_s * (1 + 1e-9)).all()
+    assert held.took_s[held.status == "late"].tolist() == pytest.approx([deadline_s] * (held.status == "late").sum())
+
+
 @pytest.mark.parametrize("protocol", sorted(set(KINDS) - {"fed-lora"}))
 @pytest.mark.parametrize("cut", [1, 6, 11])
 def test_no_protocol_takes_a_lone_client_longer_than_foreseen(protocol, cut):
