@@ -97,7 +97,7 @@ def curves(study: StudyRecords, *, x: str, y: str, by: Sequence[str] = ()) -> Fi
         raise ValueError("no case of this study is finished")
     with_keys(study, study_frame(study), by)  # refuses keys that no scenario has
     bands = {label: band(found) for label, found in groups.items()}
-    unit = _unit(x, max(float(found.x[-1]) for found in bands.values()))
+    unit = unit_of(x, max(float(found.x[-1]) for found in bands.values()))
     figure = Figure(figsize=COLUMN_IN, layout="constrained")
     axes = figure.add_subplot()
     for place, (label, found) in enumerate(bands.items()):
@@ -106,7 +106,7 @@ def curves(study: StudyRecords, *, x: str, y: str, by: Sequence[str] = ()) -> Fi
         at, low, high = found.x / unit.size, found.mean - found.half, found.mean + found.half
         axes.plot(at, found.mean, color=colour, linestyle=style, linewidth=1.2, label=label)
         axes.fill_between(at, low, high, color=colour, alpha=0.2, linewidth=0)
-    _dress(figure, _named(x, unit), y.replace("_", " "), title=", ".join(by))
+    dress(figure, named(x, unit), y.replace("_", " "), title=", ".join(by))
     return figure
 
 
@@ -121,7 +121,7 @@ def front(study: StudyRecords, *, x: str, y: str, by: Sequence[str] = ()) -> Fig
     frame = with_keys(study, study_frame(study), by).dropna(subset=[x, y])
     if frame.empty:
         raise ValueError(f"{x} and {y} are not both known in any finished case")
-    unit_x, unit_y = (_unit(name, float(frame[name].max())) for name in (x, y))
+    unit_x, unit_y = (unit_of(name, float(frame[name].max())) for name in (x, y))
     labels = frame[list(by)].astype(str).agg(", ".join, axis="columns") if by else pd.Series("", index=frame.index)
     best = frame[pareto_front(frame, [x, y])].sort_values(x)
     figure = Figure(figsize=COLUMN_IN, layout="constrained")
@@ -131,7 +131,7 @@ def front(study: StudyRecords, *, x: str, y: str, by: Sequence[str] = ()) -> Fig
         points = frame[labels == label]
         colour = CLIENT_COLOURS[place % len(CLIENT_COLOURS)]
         axes.scatter(points[x] / unit_x.size, points[y] / unit_y.size, s=12, color=colour, label=label, zorder=2)
-    _dress(figure, _named(x, unit_x), _named(y, unit_y), title=", ".join(by))
+    dress(figure, named(x, unit_x), named(y, unit_y), title=", ".join(by))
     return figure
 
 
@@ -149,7 +149,8 @@ def save_figure(figure: Figure, file: Path) -> None:
         figure.savefig(file, dpi=300, metadata=undated)
 
 
-def _dress(figure: Figure, x: str, y: str, *, title: str) -> None:
+def dress(figure: Figure, x: str, y: str, *, title: str) -> None:
+    """Give the axes of a figure in the size of a column their labels, and a legend under a title if there is one."""
     [axes] = figure.axes
     plain(axes)
     axes.tick_params(labelsize=POINTS - 1)
@@ -160,13 +161,15 @@ def _dress(figure: Figure, x: str, y: str, *, title: str) -> None:
         axes.legend(title=title, fontsize=POINTS - 1, title_fontsize=POINTS - 1, frameon=False)
 
 
-def _unit(name: str, most: float) -> Unit:
+def unit_of(name: str, most: float) -> Unit:
+    """Return the unit in which values of a metric up to `most` are drawn; 1 for what is no time and no bytes."""
     if name.endswith("_s"):
         return time_unit(most)
     return byte_unit(most) if name.endswith("_bytes") else Unit("", 1.0)
 
 
-def _named(name: str, unit: Unit) -> str:
+def named(name: str, unit: Unit) -> str:
+    """Return what stands at the axis of a metric."""
     words = name.removesuffix("_s").removesuffix("_bytes").replace("_", " ")
     return f"{words} ({unit.name})" if unit.name else words
 

@@ -20,6 +20,7 @@ from splitft.show import console, table
 from splitft.studies import SweptStudy, load_swept, shown_metrics
 from splitft.study_closing import heading, shown
 
+PICTURES = ("curve", "front", "ratios", "interaction")  # of a study
 COMPARED = ("simulated_s", "sent_bytes", "energy_j", "loss", "perplexity", "token_accuracy", "mean_cut")
 
 
@@ -85,6 +86,7 @@ def draw(name: str, picture: str, *, x: str | None, y: str | None, by: Sequence[
             load_run(find_run(name)).plot(picture).savefig(out)
         typer.echo(f"Wrote {out}")
         return
+    from analysis.study_interactions import interactions
     from analysis.study_plots import curves, front, save_figure  # imports matplotlib
     from analysis.study_ratios import ratios
 
@@ -96,9 +98,13 @@ def draw(name: str, picture: str, *, x: str | None, y: str | None, by: Sequence[
             figure = front(swept.records, x=x or "simulated_s", y=y or "perplexity", by=by)
         elif picture == "ratios":
             figure = ratios(swept.records, y=y or "simulated_s", by=by)
+        elif picture == "interaction":
+            if x is None:
+                raise InputError(Problem("an interaction needs a key of the scenario to go along", key="--x"))
+            figure = interactions(swept.records, x=x, y=y or "simulated_s", by=by)
         else:
-            hint = did_you_mean(picture, ("curve", "front", "ratios"))
-            raise InputError(Problem(f"a study has the pictures curve, front and ratios, not '{picture}'{hint}"))
+            hint = did_you_mean(picture, PICTURES)
+            raise InputError(Problem(f"a study has the pictures {', '.join(PICTURES)}, not '{picture}'{hint}"))
         save_figure(figure, out)
     typer.echo(f"Wrote {out}")
 
