@@ -1,5 +1,6 @@
 """Interaction plots: what one key does to a metric, by the values of another. Parallel lines do not interact."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,9 +19,13 @@ SPREAD = 0.06  # by which lines stand beside each other, so that their intervals
 def cell_means(frame: pd.DataFrame, x: str, y: str, by: Sequence[str]) -> pd.DataFrame:
     """Return for each combination of values of `by` and `x` the mean of a metric over all else.
 
+    Cells share their seeds, and what a seed does to all of them alike says nothing of how they differ. Intervals are
+    therefore of what is left when each seed's mean over the cells is taken off (Cousineau 2005), widened for that by
+    sqrt(J / (J - 1)) with J cells (Morey 2008).
+
     Returns:
         The columns `line` (the values of `by` as text), `x` (its value as text), `mean`, and `half`: half of Student's
-        95 % interval of the mean over cases, NaN for a single one; lines and values in order of appearance.
+        95 % interval over seeds, NaN for a single one; lines and values in order of appearance.
 
     Raises:
         ValueError: the metric is unknown in some case, or some combination has other cases than another, so that lines
@@ -32,14 +37,22 @@ def cell_means(frame: pd.DataFrame, x: str, y: str, by: Sequence[str]) -> pd.Dat
         {
             "line": frame[list(by)].astype(str).agg(", ".join, axis="columns") if by else "",
             "x": frame[x].astype(str),
+            "seed": frame["seed"],
             "value": frame[y].astype(float),
         }
     )
-    counts = cells.groupby(["line", "x"], sort=False).size()
-    if counts.min() != counts.max() or len(counts) != cells["line"].nunique() * cells["x"].nunique():
-        raise ValueError("an interaction plot needs a whole grid: equally many cases for each combination of values")
-    grouped = cells.groupby(["line", "x"], sort=False)["value"]
-    return grouped.agg(mean="mean", half=lambda values: half_width(values.to_numpy(dtype=np.float64))).reset_index()
+    counts = cells.groupby(["line", "x", "seed"], sort=False).size()
+    num_cells = cells["line"].nunique() * cells["x"].nunique()
+    if counts.min() != counts.max() or len(counts) != num_cells * cells["seed"].nunique():
+        raise ValueError("an interaction plot needs a whole grid: equally many cases for each combination and seed")
+    values = cells.groupby(["line", "x", "seed"], sort=False)["value"].mean().reset_index()
+    values["within"] = values["value"] - values.groupby("seed")["value"].transform("mean")
+    widening = math.sqrt(num_cells / (num_cells - 1)) if num_cells > 1 else math.nan
+
+    def half(within: pd.Series) -> float:
+        return widening * half_width(within.to_numpy(dtype=np.float64))
+
+    return values.groupby(["line", "x"], sort=False).agg(mean=("value", "mean"), half=("within", half)).reset_index()
 
 
 def interactions(study: StudyRecords, *, x: str, y: str, by: Sequence[str]) -> Figure:

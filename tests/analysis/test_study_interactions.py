@@ -22,6 +22,8 @@ CASES = [
     for seed in range(3)
 ]
 
+FRAME = pd.DataFrame({"a": [1, 1, 2, 2], "b": ["x"] * 4, "seed": [0, 1, 0, 1], "y": [1.0, 3.0, 5.0, 5.0]})
+
 
 @pytest.fixture
 def study(tmp_path):
@@ -29,13 +31,26 @@ def study(tmp_path):
 
 
 def test_cells_are_means_over_seeds_in_order_of_appearance():
-    frame = pd.DataFrame({"a": [1, 1, 2, 2], "b": ["x", "x", "x", "x"], "y": [1.0, 3.0, 5.0, 5.0]})
-    found = cell_means(frame, "a", "y", ["b"])
+    found = cell_means(FRAME, "a", "y", ["b"])
     assert found[["line", "x", "mean"]].to_numpy().tolist() == [["x", "1", 2.0], ["x", "2", 5.0]]
-    # two values 2 apart: standard deviation sqrt(2), over sqrt(2) seeds 1, times t = 12.706
-    assert found["half"].tolist() == pytest.approx([12.706, 0.0], rel=1e-4)
-    alone = cell_means(frame.iloc[[0, 2]], "a", "y", [])
+    alone = cell_means(FRAME.iloc[[0, 2]], "a", "y", [])
     assert [math.isnan(half) for half in alone["half"]] == [True, True]
+
+
+def test_intervals_are_of_what_a_seed_does_not_do_to_all_alike():
+    # Less the means of the seeds, 3 and 4, the first cell has -2 and -1 and the second 2 and 1: standard deviations of
+    # sqrt(0.5), over sqrt(2) seeds 0.5, times t = 12.706, times sqrt(2 / 1) for two cells.
+    assert cell_means(FRAME, "a", "y", [])["half"].tolist() == pytest.approx(
+        [12.706 * 0.5 * math.sqrt(2)] * 2, rel=1e-4
+    )
+    # a seed that is 100 worse in all of them changes no interval
+    harder = FRAME.assign(y=FRAME.y + 100 * FRAME.seed)
+    assert cell_means(harder, "a", "y", [])["half"].tolist() == pytest.approx(
+        [12.706 * 0.5 * math.sqrt(2)] * 2, rel=1e-4
+    )
+    # and of several cases of a seed there is one mean
+    twice = pd.concat([FRAME.assign(c=0), FRAME.assign(c=1)])
+    assert cell_means(twice, "a", "y", []).equals(cell_means(FRAME, "a", "y", []))
 
 
 def test_lines_that_interact_are_not_parallel(study):
@@ -51,7 +66,7 @@ def test_lines_that_interact_are_not_parallel(study):
 
 
 def test_a_grid_with_holes_and_what_is_unknown_are_refused(study):
-    frame = pd.DataFrame({"a": [1, 1, 2], "b": ["x", "y", "x"], "y": [1.0, 3.0, 5.0]})
+    frame = pd.DataFrame({"a": [1, 1, 2], "b": ["x", "y", "x"], "seed": [0, 0, 0], "y": [1.0, 3.0, 5.0]})
     with pytest.raises(ValueError, match="needs a whole grid"):
         cell_means(frame, "a", "y", ["b"])
     with pytest.raises(ValueError, match="y is unknown in 1 of 3 cases"):
