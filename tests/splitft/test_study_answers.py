@@ -94,6 +94,7 @@ def test_a_comparison_says_where_pairs_are_left_out(call):
     code, out, _ = call("compare", "made", "--by", "policy.kind", "--metrics", "perplexity")
     assert code == 0
     assert "2 of 3" in out
+    assert " inf " in out  # the mean of those of the baseline
 
 
 @pytest.mark.parametrize(
