@@ -67,7 +67,7 @@ def paired_difference(
         ValueError: there is no pair.
     """
     pairs = np.array([values, baseline], dtype=np.float64)
-    known: NDArray[np.bool_] = np.isfinite(pairs).all(axis=0)
+    known = np.asarray(np.isfinite(pairs).all(axis=0))
     if not known.any():
         raise ValueError("there is no pair of known numbers")
     after, before = pairs[:, known]

@@ -233,20 +233,35 @@ def test_a_study_goes_on_as_it_began_whatever_its_files_say_now(tmp_path, monkey
     assert_frame_equal(resume_sweep(Path("out"), Settings(jobs=1)).frame(), first)
 
 
+def rewrite(file, before, after):
+    file.write_text(file.read_text().replace(before, after))
+
+
+def fail_badly(folder):
+    (folder / "cases" / "001" / "run.json").unlink()
+    (folder / "failures").mkdir()
+    (folder / "failures" / "001.json").write_text("[]")
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
         (lambda folder: (folder / "study.json").write_text("{"), "damaged study folder"),
         (lambda folder: (folder / "study.json").write_text('{"schema": 9, "cases": []}'), "written with schema 9"),
+        (lambda folder: (folder / "study.json").write_text('{"schema": 1, "cases": 3}'), "damaged study folder"),
+        (lambda folder: rewrite(folder / "study.json", '"id"', '"number"'), "damaged study folder"),
+        (lambda folder: rewrite(folder / "study.json", '"factors"', '"keys"'), "damaged study folder"),
         (lambda folder: (folder / "cases" / "001" / "run.json").write_text('{"schema": 9, "status": "x"}'), "schema 9"),
+        (fail_badly, "001.json: damaged study folder"),
     ],
 )
 def test_a_folder_that_cannot_be_read_is_said(call, damage, said):
     splitft.sweep(quick_study("quickstart", {"server.slots": [1]}, set=COUNTED_ONCE), "s", jobs=1)
     damage(Path("s"))
-    code, _, err = call("sweep", "s")
-    assert code == 2
-    assert said in err
+    for command in (["sweep", "s"], ["table", "s"], ["compare", "s"]):
+        code, _, err = call(*command)
+        assert code == 2
+        assert said in err
 
 
 def test_another_sweep_of_the_same_study_is_refused(swept):
