@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from analysis.statistics import half_width
 from analysis.study_frame import METRICS, study_frame, with_keys
-from analysis.study_plots import COLUMN_IN, dress, named, unit_of
+from analysis.study_plots import COLUMN_IN, dress, labels_of, named, unit_of
 from analysis.style import CLIENT_COLOURS, LINE_STYLES
 from simulator.records.studies import StudyRecords
 
@@ -35,7 +35,7 @@ def cell_means(frame: pd.DataFrame, x: str, y: str, by: Sequence[str]) -> pd.Dat
         raise ValueError(f"{y} is unknown in {int(frame[y].isna().sum())} of {len(frame)} cases")
     cells = pd.DataFrame(
         {
-            "line": frame[list(by)].astype(str).agg(", ".join, axis="columns") if by else "",
+            "line": labels_of(frame, by),
             "x": frame[x].astype(str),
             "seed": frame["seed"],
             "value": frame[y].astype(float),

@@ -98,7 +98,8 @@ def table_command(  # noqa: PLR0917 - options
         str | None, typer.Option("--effects", metavar="METRIC", help="How much each varied key explains of it.")
     ] = None,
     pareto: Annotated[
-        str | None, typer.Option("--pareto", metavar="A,B", help="Mark the cases that nothing beats in these metrics.")
+        str | None,
+        typer.Option("--pareto", metavar="A,B", help="Mark the settings that nothing beats in these metrics."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write instead of print.")] = None,
 ) -> None:
