@@ -99,7 +99,7 @@ def table_command(  # noqa: PLR0917 - options
     ] = None,
     pareto: Annotated[
         str | None,
-        typer.Option("--pareto", metavar="A,B", help="Mark the settings that nothing beats in these metrics."),
+        typer.Option("--pareto", metavar="A,B", help="Mark settings that nothing beats in these metrics."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write instead of print.")] = None,
 ) -> None:
