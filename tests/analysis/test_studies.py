@@ -9,7 +9,7 @@ import pytest
 
 from analysis.comparison import compare
 from analysis.statistics import main_effects, pareto_front
-from analysis.study_frame import over_seeds, study_frame, with_keys
+from analysis.study_frame import over_seeds, scenario_value, study_frame, with_keys
 from analysis.study_plots import band, curves, front, save_figure
 from analysis.study_ratios import paired_ratios, ratios
 from analysis.study_tables import save_table, summarised, to_csv, to_latex, to_markdown
