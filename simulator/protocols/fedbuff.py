@@ -83,10 +83,19 @@ class FedBuff:
         buffer_size: how many differences are aggregated at once.
         max_staleness: of a difference that counts, in aggregations since its start.
         again: asked whenever a client may start again at once.
+        on_end: told of each turn when it ends, whichever way, before its client starts again.
     """
 
-    def __init__(self, *, buffer_size: int, max_staleness: int, again: Again) -> None:
-        self._buffer_size, self._max_staleness, self._again = buffer_size, max_staleness, again
+    def __init__(
+        self,
+        *,
+        buffer_size: int,
+        max_staleness: int,
+        again: Again,
+        on_end: Callable[[ClientLog], None] = lambda _log: None,
+    ) -> None:
+        self._buffer_size, self._max_staleness = buffer_size, max_staleness
+        self._again, self._on_end = again, on_end
         self._version = 0
         self._at_work: dict[int, Turn] = {}
         self._ended: list[Turn] = []  # for the round that is running or, while the server aggregates, the next one
@@ -163,6 +172,7 @@ class FedBuff:
         del self._at_work[me.client]
         turn.is_stale = self._version - turn.version > self._max_staleness
         me.wait_until_now()  # no time has passed: its device is as warm as it is
+        self._on_end(turn.log(self._version))
         self._ended.append(turn)
         if self._is_full():
             self._close()
