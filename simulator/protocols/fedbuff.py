@@ -19,7 +19,7 @@ from functools import partial
 
 import simpy
 
-from simulator.clock.alone import path_s
+from simulator.clock.alone import lags_s, path_s
 from simulator.clock.world import Participant, World
 from simulator.protocols.barrier import Moment
 from simulator.protocols.rounds import FOR_EVERYBODY, ClientLog, ClientPlan, RoundLog, Terms
@@ -155,7 +155,8 @@ class FedBuff:
         return turns
 
     def _begin(self, world: World, number: int, plan: ClientPlan, terms: Terms) -> None:
-        me, now_s = Participant(world=world, client=plan.client, round=number), world.env.now
+        lags, now_s = lags_s(world, number, plan, client_round), world.env.now
+        me = Participant(world=world, client=plan.client, round=number, lags_s=lags)
         turn = self._at_work[plan.client] = Turn(me=me, plan=plan, version=self._version, start_s=now_s)
         me.begin(client_round(me, plan)).callbacks.append(lambda _: self._end(turn, terms))
         leaves_s = plan.leaves_s

@@ -61,8 +61,8 @@ def test_a_turn_passes_on_when_a_client_goes_in_it_or_before_it():
 
 
 def test_a_step_that_the_server_ends_for_nobody_counts_and_keeps_the_next_client_waiting():
-    # Client 0 is served 7 .. 16 and goes at 8. Client 1 fetches 16 .. 20: blocks that were the server's for client 0 may
-    # be among what it is sent, and the server is at work on them until then.
+    # Client 0 is served 7 .. 16 and goes at 8. Client 1 fetches 16 .. 20: among what it is sent may be blocks that were
+    # the server's for client 0, which is at work on them until then.
     log, spans = play(
         HandCosts(forward_s=(1.0, 1.0), server_step_s=9.0), [plan(0, leaves_s=8.0), plan(1)], run=sl.run_round
     )
@@ -78,7 +78,7 @@ def test_a_step_that_the_server_ends_for_nobody_counts_and_keeps_the_next_client
 
 def test_who_goes_while_the_server_ends_a_step_for_nobody_gives_its_place_to_the_next():
     plans = [plan(0, leaves_s=8.0), plan(1, leaves_s=12.0), plan(2)]
-    log, spans = play(HandCosts(forward_s=(1.0,) * 3, server_step_s=9.0), plans, run=sl.run_round)
+    log, _ = play(HandCosts(forward_s=(1.0,) * 3, server_step_s=9.0), plans, run=sl.run_round)
     assert [c.status for c in log.clients] == ["dropped", "dropped", "finished"]
     assert log.order == ((0, 1), (2, 1))
     assert log.clients[2].start_s == pytest.approx(16, rel=1e-9)
