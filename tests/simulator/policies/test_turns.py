@@ -104,3 +104,15 @@ def test_a_turn_is_charged_for_what_the_turns_before_it_have_not_brought(monkeyp
             stored, trained = max(stored, cut), (*(other for other in trained if other != cut), cut)
         assert turns.moved_bytes.tolist() == charged
         assert len(set(turns.cut)) > 1
+
+
+def test_cuts_settle_where_clients_take_turns():
+    # A client has begun its next turn when a cut is decided, so that turn shows nothing of it.
+    devices = ("rpi5-8gb", "apple-m2-16gb", "jetson-orin-nano-8gb", "rtx-3060-12gb")
+    fleet = {"clients": [{"device": device, "network": "lan-1gbe"} for device in devices]}
+    protocol = {"kind": "fedbuff", "buffer_size": len(devices), "max_staleness": 100}
+    policy = {"kind": "splitft", "gamma_perf": 0.0}
+    clients = splitft.run(scenario(protocol=protocol, fleet=fleet, policy=policy, rounds=40)).clients
+    done = clients[clients.status == "finished"].sort_values("start_s")
+    assert done.groupby("client").cut.nunique().max() > 1
+    assert (done.groupby("client").cut.agg(lambda cuts: cuts.iloc[-5:].nunique()) == 1).all()
