@@ -32,8 +32,10 @@ def missing_losses(scenario: Scenario) -> str | None:
 
 
 def unused_server(scenario: Scenario) -> str | None:
-    """Return what of the server lies idle, where it has one adapter for all clients (`simulator.serving`)."""
-    stated, used = scenario.server, serving(scenario)
+    """Return what the protocol has no use for of how the server serves (`simulator.serving`)."""
+    stated, used, kind = scenario.server, serving(scenario), scenario.protocol.kind
+    if kind == "local-loss" and stated.discipline != used.discipline:
+        return f"protocol {kind}: clients wait for no step of the server, which takes them in order of arrival"
     differing = [
         (stated.slots > used.slots, f"{stated.slots - used.slots} of {stated.slots} slots lie idle"),
         (stated.discipline == "processor-sharing" != used.discipline, "steps do not share a slot"),
@@ -41,7 +43,7 @@ def unused_server(scenario: Scenario) -> str | None:
     words = "; ".join(word for holds, word in differing if holds)
     if not words:
         return None
-    return f"protocol {scenario.protocol.kind}: the server steps one adapter, step after step: {words}"
+    return f"protocol {kind}: the server steps one adapter, step after step: {words}"
 
 
 def unused_device(scenario: Scenario) -> str | None:

@@ -97,13 +97,6 @@ class Simulation:
         )
         absent = setting.fit.absent(setting.fleet)
         self._availability = Availability(setting.availability, len(setting.fleet), setting.scenario.seed.fleet, absent)
-        self._buffer: FedBuff | None = None
-        self._run_round = self._protocol(self._scenario.protocol)
-        self._cuts = Cuts(setting, Foresight(setting, self._world), self._next)
-        self._choosing = Choosing(setting)
-        self._cohort: frozenset[int] = frozenset()  # and each client's number of turns, where there is a buffer
-        self._num_turns: dict[int, int] = {}
-        self._deltas = BaseDeltas(setting.models.priced_cut)
         moves = self._scenario.moves
         self._holdings = Holdings(
             ships_weights=moves.weights == "shipped",
@@ -111,6 +104,13 @@ class Simulation:
             and setting.keeps_moments
             and self._scenario.protocol.kind not in RULES_WITH_SHARED_SERVER,  # there they start afresh
         )
+        self._buffer: FedBuff | None = None
+        self._run_round = self._protocol(self._scenario.protocol)
+        self._cuts = Cuts(setting, Foresight(setting, self._world), self._next)
+        self._choosing = Choosing(setting)
+        self._cohort: frozenset[int] = frozenset()  # and each client's number of turns, where there is a buffer
+        self._num_turns: dict[int, int] = {}
+        self._deltas = BaseDeltas(setting.models.priced_cut)
         self._evaluated = -1  # the last round after which the global model was measured
         self._train_loss: float | None = None
         self._perplexity: float | None = None
@@ -151,7 +151,9 @@ class Simulation:
             plans, terms = self._plans(number)
             log = self._run_round(self._world, number, plans, terms)
         self._deltas.settle(log, self._setting.costs.stacked_ranks([c.plan.cut for c in log.finished]))
-        self._holdings.settle(log)
+        if self._buffer is None:  # else it has been told of each turn
+            for c in log.clients:
+                self._holdings.settle(c)
         trained = self._learning.train(log)
         self._train_loss = mean_train_loss(trained)
         measured = dict.fromkeys(c.plan.client for c in log.finished if c.plan.validation)
@@ -237,17 +239,20 @@ class Simulation:
 
     def _again(self, before: ClientPlan) -> ClientPlan | None:
         """Return what a client does that has handed in and need not wait; None where it rests."""
-        client, cut = before.client, self._cuts.now[before.client]
+        client = before.client
         if client not in self._cohort or before.leaves_s <= self._world.env.now:
             return None
-        return self._turn(client, before.leaves_s, None if cut == before.cut else self._holdings.move(client, cut))
+        return self._turn(client, before.leaves_s, self._holdings.move(client, self._cuts.now[client]))
 
     def _protocol(self, section: Protocol) -> RunRound:
         """Return how a round is run; make the buffer, where clients take turns in their own time."""
         match section.kind:
             case "fedbuff":
                 self._buffer = FedBuff(
-                    buffer_size=section.buffer_size, max_staleness=section.max_staleness, again=self._again
+                    buffer_size=section.buffer_size,
+                    max_staleness=section.max_staleness,
+                    again=self._again,
+                    on_end=self._holdings.settle,
                 )
                 return self._buffer.run_round
             case "sfl-pipelined":

@@ -43,7 +43,8 @@ class Choosing:
             return SELECTIONS[section.kind](reachable, self._num_clients, rng, section)
         if isinstance(section, OortSelection):
             wanted = largest_cohort(section, self._num_clients)
-            return Cohort(clients=oort(reachable, wanted, rng, section, self._history), terms=FOR_EVERYBODY)
+            chosen = oort(reachable, wanted, rng, section, self._history, now=number)
+            return Cohort(clients=chosen, terms=FOR_EVERYBODY)
         assert self._own is not None  # the user's own is the only other one that remembers
         return self._own(reachable, rng, section, self._history)
 

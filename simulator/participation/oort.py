@@ -50,12 +50,13 @@ class History:
         )
 
 
-def oort(reachable: Ids, wanted: int, rng: np.random.Generator, section: OortSelection, history: History) -> Ids:
-    """Return `wanted` of those who can be reached, or all if they are fewer; rising numbers."""
+def oort(
+    reachable: Ids, wanted: int, rng: np.random.Generator, section: OortSelection, history: History, *, now: int
+) -> Ids:
+    """Return `wanted` of those who can be reached in round `now`, or all if they are fewer; rising numbers."""
     if len(reachable) <= wanted:
         return reachable
     uniform = rng.random(len(history.last_round))
-    now = int(history.last_round.max()) + 1
     is_known = history.last_round[reachable] > 0
     known, unknown = reachable[is_known], reachable[~is_known]
     share = max(section.least_exploration, section.exploration * section.exploration_decay ** (now - 1))

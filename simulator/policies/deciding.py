@@ -84,7 +84,8 @@ class Cuts:
     def after_round(self, log: RoundLog, validated: Mapping[int, EvalResult]) -> None:
         """Look at what those did who finished; decide on their cuts, where that is due and not for later.
 
-        Where clients take turns in their own time it is due by a client's own count, as its measuring itself is.
+        Where clients take turns in their own time it is due by a client's own count, as its measuring itself is. A turn
+        that had begun before the last decision says nothing of what that has brought; the next one does.
         """
         if not self._setting.is_split:
             return
@@ -99,7 +100,7 @@ class Cuts:
         elif not self._is_joint:
             every = self._setting.decide_every
             due = {c.plan.client for c in log.finished if (c.plan.turn or log.round) % every == 0}
-            self._decide([o for o in seen if o.client in due])
+            self._decide([o for o in seen if o.client in due and o.cut == self.now[o.client]])
 
     def _latest(self, client: int, number: int, draw: float) -> Observation:
         """Return what is known of a client; what has been seen of it is told once."""

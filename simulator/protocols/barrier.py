@@ -60,7 +60,7 @@ def gather(
             world=world,
             client=plan.client,
             round=number,
-            lags_s=_lags_s(world, number, plan, client_round) if is_ranked else (),
+            lags_s=lags_s(world, number, plan, client_round) if is_ranked else (),
         )
         for plan in plans
     ]
@@ -232,8 +232,3 @@ def _leaves_s(world: World, number: int, plan: ClientPlan, client_round: ClientR
         return plan.leaves_s
     fails_s: float = world.env.now + plan.fails_frac * path_s(world, number, plan, client_round)
     return min(plan.leaves_s, fails_s)
-
-
-def _lags_s(world: World, number: int, plan: ClientPlan, client_round: ClientRound) -> Sequence[float]:
-    """Return what ranks a client at a server that serves the largest remaining lag first; others need no rank."""
-    return lags_s(world, number, plan, client_round) if world.server.by_priority else ()

@@ -34,6 +34,13 @@ def test_micro_batches_are_served_by_their_lag_unless_they_share():
     assert serving(served("sfl-pipelined", discipline="processor-sharing")).discipline == "processor-sharing"
 
 
+def test_where_nobody_waits_for_a_step_none_is_more_urgent_and_that_is_said():
+    assert serving(served("local-loss", discipline="priority")).discipline == "fifo"
+    told = "protocol local-loss: clients wait for no step of the server, which takes them in order of arrival"
+    assert told in resolve(served("local-loss", discipline="priority")).notes
+    assert unused_server(served("local-loss")) is None
+
+
 @pytest.mark.parametrize("kind", SHARED)
 def test_what_lies_idle_is_said(kind):
     notes = resolve(served(kind, slots=4, discipline="processor-sharing")).notes

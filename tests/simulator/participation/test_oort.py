@@ -54,18 +54,18 @@ def test_the_share_of_the_unknown_decays_to_its_floor():
     # 100 known and 100 unknown, 50 wanted
     section = OortSelection(count=50)
     for now, expected in [(2, 44), (11, 37), (101, 10)]:  # 50 * 0.9 * 0.98^1 = 44.1, 0.98^10: 36.8, floor 0.2: 10
-        seen = history([now - 1] * 100 + [0] * 100)
-        chosen = oort(np.arange(200), 50, np.random.default_rng(0), section, seen)
+        seen = history([1] * 100 + [0] * 100)  # rounds count in which nobody has finished, too
+        chosen = oort(np.arange(200), 50, np.random.default_rng(0), section, seen, now=now)
         assert (chosen >= 100).sum() == expected
     # whom nobody knows fills up what the known cannot
     few_known = history([200] * 5 + [0] * 195)
-    assert (oort(np.arange(200), 50, np.random.default_rng(0), section, few_known) >= 5).sum() == 45
+    assert (oort(np.arange(200), 50, np.random.default_rng(0), section, few_known, now=201) >= 5).sum() == 45
 
 
 def test_of_the_known_those_near_the_best_are_taken():
     # ten of utility 1 and ninety of less than 0.95 of that
     seen = history([1] * 100, loss=[1.0] * 10 + [0.5] * 90)
-    chosen = oort(np.arange(100), 10, np.random.default_rng(3), OortSelection(count=10), seen)
+    chosen = oort(np.arange(100), 10, np.random.default_rng(3), OortSelection(count=10), seen, now=2)
     assert chosen.tolist() == list(range(10))
 
 
@@ -80,7 +80,7 @@ def test_as_many_as_are_wanted_are_chosen_once_each_of_those_within_reach(last_r
     reachable = np.array(sorted(data.draw(st.sets(st.integers(0, len(last_round) - 1), min_size=1))))
     loss = data.draw(st.sampled_from([math.nan, 0.0, 2.0]))
     seen = history(last_round, loss=[loss] * len(last_round))
-    chosen = oort(reachable, wanted, np.random.default_rng(seed), OortSelection(count=wanted), seen)
+    chosen = oort(reachable, wanted, np.random.default_rng(seed), OortSelection(count=wanted), seen, now=10)
     assert len(chosen) == min(wanted, len(reachable))
     assert (np.diff(chosen) > 0).all()
     assert np.isin(chosen, reachable).all()

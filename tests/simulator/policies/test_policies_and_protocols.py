@@ -73,3 +73,14 @@ def test_no_protocol_takes_a_lone_client_longer_than_foreseen(protocol, cut):
     assert took_s <= foreseen_s * (1 + 1e-9)
     if protocol != "sfl-pipelined":  # what overlaps there is not foreseen
         assert took_s == pytest.approx(foreseen_s, rel=1e-9)
+
+
+def test_a_cell_that_is_narrower_than_a_clients_link_is_foreseen():
+    changes = {
+        "policy": {"kind": "fixed", "cut": 1},
+        "fleet": {"clients": [{"device": "rpi5-8gb", "network": "lan-1gbe"}]},
+        "network": {"cells": [{"clients": 1, "uplink_mbit_per_s": 5.0, "downlink_mbit_per_s": 8.0}]},
+    }
+    client = splitft.run(scenario(**changes, rounds=1)).clients.iloc[0]
+    _, _, foresight = made(**changes)
+    assert foresight.costs(0, 1).seconds.path_s[0] == pytest.approx(client.end_s - client.start_s, rel=1e-9)

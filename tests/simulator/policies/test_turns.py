@@ -5,6 +5,8 @@ import pandas as pd
 import splitft
 from simulator.policies import deciding
 from simulator.policies.observation import Decision
+from simulator.protocols.rounds import CutMove
+from simulator.setting import resolve
 from tests.simulator.policies.test_policies_in_runs import scenario
 
 FLEET = {"clients": [{"device": device, "network": "lan-1gbe"} for device in ("rpi5-8gb", "rtx-3060-12gb")]}
@@ -81,3 +83,36 @@ def test_what_is_foreseen_of_a_turn_is_of_its_own_batches(monkeypatch):
     for (_, expected_s), took_s in zip(foreseen, by_turn, strict=False):
         assert abs(expected_s - took_s) < 1e-9
     assert len(set(by_turn)) > 1
+
+
+def test_a_turn_is_charged_for_what_the_turns_before_it_have_not_brought(monkeypatch):
+    def deeper(observations, memory, section):
+        """Give everybody a block more whenever it is asked, and less again beyond five."""
+        depth = memory.get("depth", 0) + 1
+        cuts = {o.client: o.clip(depth if depth <= 5 else 2 + depth % 3) for o in observations}
+        return Decision(cuts=cuts, reasons=dict.fromkeys(cuts, "deeper"), memory={"depth": depth})
+
+    monkeypatch.setitem(deciding.POLICIES, "optimal", deeper)
+    asked = scenario(protocol=FEDBUFF, fleet=FLEET, policy={"kind": "optimal"}, rounds=9, moves={"weights": "shipped"})
+    costs = resolve(asked).costs
+    clients = splitft.run(asked).clients
+    for _, turns in clients[clients.status != "unfinished"].sort_values("start_s").groupby("client"):
+        stored, trained, charged = 0, (), []
+        for cut in turns.cut.tolist():
+            move = costs.move(cut, CutMove(stored_cut=stored, cuts=trained))
+            charged.append(move.weights_bytes + move.moments_up_bytes + move.moments_down_bytes)
+            stored, trained = max(stored, cut), (*(other for other in trained if other != cut), cut)
+        assert turns.moved_bytes.tolist() == charged
+        assert len(set(turns.cut)) > 1
+
+
+def test_cuts_settle_where_clients_take_turns():
+    # A client has begun its next turn when a cut is decided, so that turn shows nothing of it.
+    devices = ("rpi5-8gb", "apple-m2-16gb", "jetson-orin-nano-8gb", "rtx-3060-12gb")
+    fleet = {"clients": [{"device": device, "network": "lan-1gbe"} for device in devices]}
+    protocol = {"kind": "fedbuff", "buffer_size": len(devices), "max_staleness": 100}
+    policy = {"kind": "splitft", "gamma_perf": 0.0}
+    clients = splitft.run(scenario(protocol=protocol, fleet=fleet, policy=policy, rounds=40)).clients
+    done = clients[clients.status == "finished"].sort_values("start_s")
+    assert done.groupby("client").cut.nunique().max() > 1
+    assert (done.groupby("client").cut.agg(lambda cuts: cuts.iloc[-5:].nunique()) == 1).all()
