@@ -53,8 +53,11 @@ def test_clients_measure_themselves_and_move_by_their_own_count_of_turns():
     assert len(own)
     assert (of_turn % 3 == 0).all()
     cuts = done.clients[done.clients.client == 1].sort_values("start_s").cut.tolist()
-    assert all(cuts[turn] == cuts[turn - 1] for turn in range(1, len(cuts)) if turn % 3)
-    assert len(set(cuts)) > 1
+    # A third turn decides when it has been aggregated, at two results; by then the next turn may have begun as before.
+    moves = [turn for turn in range(2, len(cuts) + 1) if cuts[turn - 1] != cuts[turn - 2]]
+    assert moves
+    assert all(turn % 3 for turn in moves)
+    assert len(moves) <= len(cuts) // 3
 
 
 def test_what_is_foreseen_of_a_turn_is_of_its_own_batches(monkeypatch):
