@@ -6,11 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.statistics import Difference, paired_difference
-from analysis.study_frame import outcome, plain, scenario_value
+from analysis.study_frame import outcome, scenario_value
 from simulator.records.runs import RunRecords
 
-# What makes no other setting: names, how a machine did the work, and the seed, which makes another repetition.
-NO_SETTING = ("name", "label", "execution", "seed")
+# What makes neither another setting nor another pair: names, and how a machine did the work.
+UNCOMPARED = ("name", "label", "execution")
+
+
+Pair = tuple[str, str]
+"""What two runs have in common that are compared: their seed, and whatever else they are equal in."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,11 +23,11 @@ class Setting:
 
     Attributes:
         label: what tells it from the other settings.
-        outcomes: every metric of each run, by what pairs it with a run of another setting.
+        outcomes: every metric of each run, by what pairs it with a run of another setting: its seed, and the rest.
     """
 
     label: str
-    outcomes: Mapping[str, Mapping[str, float]]
+    outcomes: Mapping[Pair, Mapping[str, float]]
 
     def mean(self, metric: str) -> float:
         """Return the mean of a metric over its runs."""
@@ -43,13 +47,18 @@ class Comparison:
     settings: tuple[Setting, ...]
     differing: Mapping[str, tuple[str, ...]]
 
+    def pairs(self, setting: Setting) -> list[Pair]:
+        """Return what a setting's runs and the baseline's have in common, for those that have a counterpart."""
+        return [pair for pair in setting.outcomes if pair in self.settings[0].outcomes]
+
     def difference(self, setting: Setting, metric: str) -> Difference | None:
         """Return by how much a metric is larger in a setting than in the baseline; None without a pair of numbers."""
-        baseline = self.settings[0].outcomes
-        pairs = [key for key in setting.outcomes if key in baseline]
+        baseline, pairs = self.settings[0].outcomes, self.pairs(setting)
         try:
             return paired_difference(
-                [setting.outcomes[key][metric] for key in pairs], [baseline[key][metric] for key in pairs]
+                [setting.outcomes[pair][metric] for pair in pairs],
+                [baseline[pair][metric] for pair in pairs],
+                [seed for seed, _ in pairs],
             )
         except ValueError:
             return None
@@ -67,52 +76,64 @@ def compare(runs: Sequence[RunRecords], by: str | None = None, target_perplexity
     Raises:
         ValueError: no scenario has the key `by`, or two runs of a setting are the same.
     """
-    flat = [dict(flattened(run.meta["scenario"])) for run in runs]
     if by is not None and all(scenario_value(run, by) is None for run in runs):
         raise ValueError(f"no scenario of these runs has the key {by!r}")
+    flat = [dict(flattened(run.meta["scenario"])) for run in runs]
     keys = list(dict.fromkeys(key for scenario in flat for key in scenario))
     differing = [key for key in keys if len({scenario.get(key) for scenario in flat}) > 1]
-    compared = [key for key in differing if _is_compared(key, by)]
-    grouped: dict[str, dict[str, int]] = {}
-    for place, (run, scenario) in enumerate(zip(runs, flat, strict=True)):
-        pair = _text(scenario, [key for key in differing if key not in compared and not key.startswith("name")])
-        label = _label(run, scenario, compared, by)
-        group = grouped.setdefault(label, {})
-        if pair in group:
-            other = runs[group[pair]]
-            raise ValueError(f"{run.folder} and {other.folder} are runs of the same scenario: leave one of them out")
-        group[pair] = place
+    grouped = _grouped(runs, flat, differing, by)
     values = {
         key: tuple(
             " | ".join(dict.fromkeys(str(flat[place].get(key, "-")) for place in group.values()))
             for group in grouped.values()
         )
         for key in differing
-        if key.partition(".")[0] not in {"name", "label", "execution"}
+        if _section(key) not in UNCOMPARED
     }
     settings = [
-        Setting(
-            label=label,
-            outcomes={pair: outcome(runs[place], target_perplexity) for pair, place in group.items()},
-        )
+        Setting(label=label, outcomes={pair: outcome(runs[place], target_perplexity) for pair, place in group.items()})
         for label, group in grouped.items()
     ]
     return Comparison(settings=tuple(settings), differing=values)
 
 
+def _grouped(
+    runs: Sequence[RunRecords], flat: Sequence[Mapping[str, str]], differing: Sequence[str], by: str | None
+) -> dict[str, dict[Pair, int]]:
+    """Return the places of the runs of each setting, by what pairs them with runs of others."""
+    compared = [key for key in differing if _is_compared(key, by)]
+    others = [key for key in differing if key not in compared and _section(key) not in UNCOMPARED]
+    seeds, rest = ([key for key in others if (_section(key) == "seed") == is_seed] for is_seed in (True, False))
+    grouped: dict[str, dict[Pair, int]] = {}
+    for place, (run, scenario) in enumerate(zip(runs, flat, strict=True)):
+        pair = _text(scenario, seeds), _text(scenario, rest)
+        group = grouped.setdefault(_label(run, scenario, compared, by), {})
+        if pair in group:
+            other = runs[group[pair]]
+            raise ValueError(f"{run.folder} and {other.folder} are runs of the same scenario: leave one of them out")
+        group[pair] = place
+    return grouped
+
+
 def flattened(section: Mapping[str, Any], before: str = "") -> Iterable[tuple[str, str]]:
-    """Yield the dotted keys of a scenario and their values as text; a list is one value."""
+    """Yield the dotted keys of a scenario and their values as text; a list of plain values is one value."""
     for key, value in section.items():
-        if isinstance(value, Mapping):
+        if isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
+            yield from flattened({str(place): item for place, item in enumerate(value)}, f"{before}{key}.")
+        elif isinstance(value, Mapping):
             yield from flattened(value, f"{before}{key}.")
         else:
-            yield f"{before}{key}", value if isinstance(value, str) else json.dumps(plain(value))
+            yield f"{before}{key}", value if isinstance(value, str) else json.dumps(value)
+
+
+def _section(key: str) -> str:
+    return key.partition(".")[0]
 
 
 def _is_compared(key: str, by: str | None) -> bool:
     """Return whether a key makes another setting, rather than another pair."""
     if by is None:
-        return key.partition(".")[0] not in NO_SETTING
+        return _section(key) not in {*UNCOMPARED, "seed"}  # another seed is another repetition
     section, _, last = by.rpartition(".")
     # Another kind of a section has other keys beside it.
     family = section if last == "kind" or by in {"fleet.mixture", "fleet.clients"} else by
@@ -121,7 +142,8 @@ def _is_compared(key: str, by: str | None) -> bool:
 
 def _label(run: RunRecords, scenario: Mapping[str, str], compared: Sequence[str], by: str | None) -> str:
     if by is not None:
-        return f"{by}={scenario_value(run, by)}"
+        value = scenario_value(run, by)
+        return f"{by}={'-' if value is None else value}"
     return _text(scenario, compared) or str(run.meta["scenario"]["name"])
 
 

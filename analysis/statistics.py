@@ -1,15 +1,19 @@
 """What can be said of differences between runs, and how surely. No folders here: numbers in, numbers out.
 
-Runs of one seed share their draws, so two settings are compared by the differences of their pairs. Intervals of few
-pairs are Student's, which are right for normal differences; from `MIN_BOOTSTRAP` pairs on they are bootstrap intervals,
-which ask for no distribution. A few seeds never become many by resampling: with n equal signs alone the bootstrap would
-call 1 in 2^(n-1) comparisons of equal things significant. Plain bootstrap intervals (percentile, BCa) are also too
-narrow for a dozen values, so their level is raised as Hesterberg proposes (2015, The American Statistician 69:371).
+Runs of one seed share their draws, so two settings are compared by the differences of their pairs. Only another seed
+makes another draw: pairs of one seed, on other fleets say, are averaged before anything is said of chance, as twelve
+pairs of three seeds are three repetitions and not twelve (Hurlbert 1984, Ecological Monographs 54:187). Intervals of
+few seeds are Student's, which are right for normal differences; from `MIN_BOOTSTRAP` seeds on they are bootstrap
+intervals, which ask for no distribution. A few seeds never become many by resampling: with n equal signs alone the
+bootstrap would call 1 in 2^(n-1) comparisons of equal things significant. Plain bootstrap intervals (percentile, BCa)
+are also too narrow for a dozen values, so their level is raised as Hesterberg proposes (2015, The American Statistician
+69:371).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Hashable, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 import pandas as pd
@@ -21,6 +25,7 @@ Floats = NDArray[np.float64]
 CONFIDENCE = 0.95
 MIN_BOOTSTRAP = 10
 NUM_RESAMPLES = 9_999
+ROUNDING = 1e-12  # what differs by so little of its size differs by the order of its sums alone
 _SEED = 0  # of resampling: the same numbers give the same interval
 
 
@@ -29,16 +34,17 @@ class Difference:
     """How much larger something is in one setting than in another.
 
     Attributes:
-        mean: of the differences of pairs.
-        low, high: 95 % interval of the mean; None for a single pair, of which nothing can be said.
-        num_pairs: how many.
-        method: of the interval: `student` or `bootstrap`; `none` for a single pair.
+        mean: of the differences of pairs, each seed counting once.
+        low, high: 95 % interval of the mean; None for a single seed, of which nothing can be said.
+        num_pairs, num_seeds: how many.
+        method: of the interval: `student` or `bootstrap`; `none` for a single seed.
     """
 
     mean: float
     low: float | None
     high: float | None
     num_pairs: int
+    num_seeds: int
     method: str
 
     @property
@@ -47,18 +53,46 @@ class Difference:
         return self.low is not None and self.high is not None and not self.low <= 0.0 <= self.high
 
 
-def paired_difference(values: Sequence[float], baseline: Sequence[float]) -> Difference:
+def paired_difference(
+    values: Sequence[float], baseline: Sequence[float], seeds: Sequence[Hashable] | None = None
+) -> Difference:
     """Return the mean of `values - baseline` with its interval; pairs with an unknown number are left out.
+
+    Args:
+        values: of each pair.
+        baseline: what each is compared with.
+        seeds: of each pair; None where each has its own.
 
     Raises:
         ValueError: there is no pair.
     """
-    differences = np.asarray(values, dtype=np.float64) - np.asarray(baseline, dtype=np.float64)
-    differences = differences[np.isfinite(differences)]
-    if len(differences) == 0:
+    pairs = np.array([values, baseline], dtype=np.float64)
+    known = np.asarray(np.isfinite(pairs).all(axis=0))
+    if not known.any():
         raise ValueError("there is no pair of known numbers")
-    low, high, method = interval(differences)
-    return Difference(mean=float(differences.mean()), low=low, high=high, num_pairs=len(differences), method=method)
+    after, before = pairs[:, known]
+    differences = after - before
+    differences[np.abs(differences) <= ROUNDING * np.maximum(np.abs(after), np.abs(before))] = 0.0
+    means = by_seed(differences, None if seeds is None else list(compress(seeds, known)))
+    low, high, method = interval(means)
+    return Difference(
+        mean=float(means.mean()), low=low, high=high, num_pairs=int(known.sum()), num_seeds=len(means), method=method
+    )
+
+
+def by_seed(values: Floats, seeds: Sequence[Hashable] | None) -> Floats:
+    """Return the mean of the values of each seed; the values themselves where each has a seed of its own.
+
+    Args:
+        values: shape [n] or [n, places].
+        seeds: of each of the n.
+    """
+    if seeds is None:
+        return values
+    places: dict[Hashable, list[int]] = {}
+    for place, seed in enumerate(seeds):
+        places.setdefault(seed, []).append(place)
+    return np.array([values[rows].mean(axis=0) for rows in places.values()])
 
 
 def interval(values: Floats) -> tuple[float | None, float | None, str]:
@@ -66,7 +100,7 @@ def interval(values: Floats) -> tuple[float | None, float | None, str]:
     if len(values) < 2:
         return None, None, "none"
     mean = float(values.mean())
-    if np.ptp(values) <= 1e-12 * max(1.0, abs(mean)):  # the same in every pair, but for rounding
+    if np.ptp(values) <= ROUNDING * abs(mean):  # the same for every seed
         return mean, mean, "student"
     if len(values) < MIN_BOOTSTRAP:
         half = half_width(values)
@@ -142,13 +176,20 @@ def time_to_target(followed_s: Sequence[float], reached: Sequence[bool]) -> Time
     )
 
 
-def pareto_front(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.Series:
-    """Return for each row whether no other row is at least as low in every metric and lower in one.
+def pareto_front(frame: pd.DataFrame, metrics: Sequence[str], higher_is_better: Collection[str] = ()) -> pd.Series:
+    """Return for each row whether no other row is at least as good in every metric and better in one.
 
-    Rows with an unknown number are not on the front. Equal rows are on it together.
+    Lower is better, but in the metrics named. Rows with an unknown number are not on the front. Equal rows are on it
+    together.
+
+    Raises:
+        ValueError: the metrics are not all known in any row.
     """
-    points = frame[list(metrics)].to_numpy(dtype=np.float64)
+    signs = [-1.0 if metric in higher_is_better else 1.0 for metric in metrics]
+    points = frame[list(metrics)].to_numpy(dtype=np.float64) * signs
     known = np.isfinite(points).all(axis=1)
+    if not known.any():
+        raise ValueError(f"there is no case with a known {' and '.join(metrics)}")
     beaten = np.array(
         [bool(((points[known] <= point).all(axis=1) & (points[known] < point).any(axis=1)).any()) for point in points],
         dtype=bool,
@@ -164,26 +205,30 @@ def main_effects(frame: pd.DataFrame, factors: Sequence[str], metric: str) -> pd
     interactions. The rest is due to seeds and to higher interactions. Sums of squares add up only on a balanced grid.
 
     Raises:
-        ValueError: some combination of levels has more rows than another, or the metric is unknown in some row.
+        ValueError: nothing varies, some combination of levels has more rows than another, or the metric is not known in
+            some row.
     """
     values = frame[metric].astype(float)
-    if values.isna().any():
-        raise ValueError(f"{metric} is unknown in {int(values.isna().sum())} of {len(values)} cases")
+    if not np.isfinite(values).all():
+        raise ValueError(f"{metric} is unknown in {int((~np.isfinite(values)).sum())} of {len(values)} cases")
     varied = [factor for factor in factors if len(frame[factor].unique()) > 1]
-    if varied:
-        counts = frame.groupby(varied, dropna=False, observed=True).size()
-        cells = math.prod(len(frame[factor].unique()) for factor in varied)
-        if counts.min() != counts.max() or len(counts) != cells:
-            raise ValueError("main effects need a whole grid: equally many cases for each combination of levels")
+    if not varied:
+        raise ValueError("main effects need a key with two values or more: in these cases nothing varies but seeds")
+    counts = frame.groupby(varied, dropna=False, observed=True, sort=False).size()
+    cells = math.prod(len(frame[factor].unique()) for factor in varied)
+    if counts.min() != counts.max() or len(counts) != cells:
+        raise ValueError("main effects need a whole grid: equally many cases for each combination of levels")
     total = float(((values - values.mean()) ** 2).sum())
+    if np.ptp(values) <= ROUNDING * float(values.abs().max()):
+        total = 0.0  # the same in every case
     rows, alone = list[tuple[str, float, float | None, float | None]](), dict[str, float]()
     for factor in varied:
-        means = values.groupby(frame[factor], dropna=False).transform("mean")
+        means = values.groupby(frame[factor], dropna=False, sort=False).transform("mean")
         alone[factor] = float(((means - values.mean()) ** 2).sum())
         rows.append((factor, alone[factor], float(means.min()), float(means.max())))
     for place, first in enumerate(varied):
         for second in varied[place + 1 :]:
-            means = values.groupby([frame[first], frame[second]], dropna=False).transform("mean")
+            means = values.groupby([frame[first], frame[second]], dropna=False, sort=False).transform("mean")
             joint = float(((means - values.mean()) ** 2).sum())
             rows.append((f"{first} x {second}", joint - alone[first] - alone[second], None, None))
     table = pd.DataFrame(rows, columns=["effect", "share", "low", "high"])

@@ -10,7 +10,7 @@ import pandas as pd
 from analysis.frames import evaluations
 from analysis.metrics import num_cut_changes, time_to_perplexity
 from simulator.records.runs import RunRecords
-from simulator.records.studies import StudyRecords
+from simulator.records.studies import CaseRecords, StudyRecords
 
 Metric = Callable[[RunRecords], float]
 
@@ -72,6 +72,7 @@ METRICS: Mapping[str, tuple[Metric, str]] = {
     "num_cut_changes": (lambda run: float(num_cut_changes(run)), "how often a client's cut changed"),
     "counted_frac": (_counted_frac, "share of clients' rounds whose work counted"),
 }
+HIGHER_IS_BETTER = ("token_accuracy", "counted_frac")  # of others, where they are weighed against each other, lower
 DEFAULT_METRICS = ("simulated_s", "sent_bytes", "perplexity")
 TARGET_METRICS = ("target_s", "target_bytes")
 
@@ -89,13 +90,41 @@ def study_frame(study: StudyRecords) -> pd.DataFrame:
     Raises:
         RunFolderError: the folder of a run cannot be read.
     """
-    rows = []
-    for case in study.finished:
-        varied = {factor: plain(case.varied.get(factor)) for factor in study.factors}
-        rows.append(
-            {"case": case.id, "seed": case.seed, **varied, **outcome(case.run, study.meta["target_perplexity"])}
-        )
-    return pd.DataFrame(rows, columns=None if rows else [*KEYS, *METRICS])
+    cases = study.finished
+    varied = {factor: column([_varied(case, factor) for case in cases]) for factor in study.factors}
+    columns = {"case": [case.id for case in cases], "seed": [case.seed for case in cases], **varied}
+    outcomes = [outcome(case.run, study.meta["target_perplexity"]) for case in cases]
+    return pd.concat([pd.DataFrame(columns), pd.DataFrame(outcomes, columns=None if cases else [*METRICS])], axis=1)
+
+
+def _varied(case: CaseRecords, factor: str) -> Any:
+    """Return the value of a varied key in a case: of one that it does not vary, what its scenario says."""
+    return plain(case.varied[factor]) if factor in case.varied else scenario_value(case.run, factor)
+
+
+def column(cells: Sequence[Any]) -> pd.Series:
+    """Return the cells of a key as a column: as they are where all are of a type, else as text; None stays."""
+    types = {type(cell) for cell in cells if cell is not None}
+    if len(types) > 1 and types != {int, float}:
+        cells = [cell if cell is None or isinstance(cell, str) else json.dumps(cell) for cell in cells]
+    return pd.Series(cells, dtype=object if None in cells else None)
+
+
+def over_seeds(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
+    """Return one row for each setting, that is for cases which differ in their seeds alone, in order of appearance.
+
+    Another seed is another draw of everything, so that cases of different seeds are not to be held against each other.
+    Columns: the keys of the scenario, `num_seeds`, and the means of metrics; NaN where one of them is unknown.
+    """
+    settings = [str(name) for name in frame if name not in {*METRICS, *TARGET_COLUMNS, *KEYS}]
+    groups = frame.groupby([frame[name].astype(str) for name in settings], sort=False) if settings else [((), frame)]
+    rows = [
+        {name: cases[name].iloc[0] for name in settings}
+        | {"num_seeds": len(cases)}
+        | {metric: float(cases[metric].astype(float).mean(skipna=False)) for metric in metrics}
+        for _, cases in groups
+    ]
+    return pd.DataFrame(rows)
 
 
 def outcome(run: RunRecords, target_perplexity: float | None = None) -> dict[str, float]:
@@ -124,7 +153,10 @@ def scenario_value(run: RunRecords, key: str) -> Any:
     """Return what a run's scenario says at a dotted key, as a cell; None where it says nothing."""
     place: Any = run.meta["scenario"]
     for part in key.split("."):
-        place = place.get(part) if isinstance(place, Mapping) else None
+        if isinstance(place, list):
+            place = place[int(part)] if part.isdecimal() and int(part) < len(place) else None
+        else:
+            place = place.get(part) if isinstance(place, Mapping) else None
     return plain(place)
 
 
@@ -140,5 +172,5 @@ def with_keys(study: StudyRecords, frame: pd.DataFrame, keys: Sequence[str]) -> 
             cells = [scenario_value(runs[case], key) for case in frame["case"]]
             if all(cell is None for cell in cells):
                 raise ValueError(f"no scenario of this study has the key {key!r}; varied: {', '.join(study.factors)}")
-            frame = frame.assign(**{key: cells})
+            frame = frame.assign(**{key: column(cells).to_numpy()})
     return frame

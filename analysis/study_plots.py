@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from analysis.frames import evaluations
-from analysis.statistics import half_width, pareto_front
-from analysis.study_frame import METRICS, scenario_value, study_frame, with_keys
+from analysis.statistics import by_seed, half_width, pareto_front
+from analysis.study_frame import HIGHER_IS_BETTER, METRICS, over_seeds, study_frame, with_keys
 from analysis.style import CLIENT_COLOURS, GRID, INK, LINE_STYLES, Unit, byte_unit, plain, time_unit
 from simulator.records.runs import RunRecords
 from simulator.records.studies import StudyRecords
@@ -34,21 +34,19 @@ class Band:
 
     Attributes:
         x, mean: of the curve.
-        half: half of the interval's height; NaN where there is a single run.
-        num_runs: that it is the mean of.
+        half: half of the interval's height; NaN where there is a single seed.
     """
 
     x: Floats
     mean: Floats
     half: Floats
-    num_runs: int
 
 
-def band(curves: Sequence[tuple[Floats, Floats]]) -> Band:
-    """Return the mean of curves with Student's 95 % interval, where all of them are known.
+def band(curves: Sequence[tuple[Floats, Floats]], seeds: Sequence[int] | None = None) -> Band:
+    """Return the mean of curves with Student's 95 % interval over seeds, where all of them are known.
 
-    Between their points curves are straight. Curves with the same x keep it; others are read at 200 places from where
-    the last begins to where the first ends.
+    Curves of one seed, where seeds are given, are averaged first. Between their points curves are straight. Curves with
+    the same x keep it; others are read at 200 places from where the last begins to where the first ends.
 
     Raises:
         ValueError: there is no such stretch.
@@ -61,9 +59,9 @@ def band(curves: Sequence[tuple[Floats, Floats]]) -> Band:
         if low > high:
             raise ValueError("these runs have no stretch in common: the longest begins after the shortest has ended")
         places = np.linspace(low, high, NUM_POINTS)
-    values = np.array([np.interp(places, x, y) for x, y in curves])
+    values = by_seed(np.array([np.interp(places, x, y) for x, y in curves]), seeds)
     half = np.array([half_width(column) for column in values.T])
-    return Band(x=places, mean=values.mean(axis=0), half=half, num_runs=len(curves))
+    return Band(x=places, mean=values.mean(axis=0), half=half)
 
 
 def curve_of(run: RunRecords, x: str, y: str) -> tuple[Floats, Floats]:
@@ -86,18 +84,18 @@ def curves(study: StudyRecords, *, x: str, y: str, by: Sequence[str] = ()) -> Fi
     """
     _refuse_others("--x", x, CURVE_X)
     _refuse_others("--y", y, CURVE_Y)
-    groups: dict[str, list[tuple[Floats, Floats]]] = {}
-    for case in study.finished:
-        curve = curve_of(case.run, x, y)
-        if len(curve[0]) == 0:
-            raise ValueError(f"case {case.id} has no evaluations: nothing was learned in it")
-        label = ", ".join(str(scenario_value(case.run, key)) for key in by)
-        groups.setdefault(label, []).append(curve)
-    if not groups:
+    if not study.finished:
         raise ValueError("no case of this study is finished")
-    with_keys(study, study_frame(study), by)  # refuses keys that no scenario has
-    bands = {label: band(found) for label, found in groups.items()}
-    unit = _unit(x, max(float(found.x[-1]) for found in bands.values()))
+    curve_by_case = {case.id: curve_of(case.run, x, y) for case in study.finished}
+    for name, (places, _) in curve_by_case.items():
+        if len(places) == 0:
+            raise ValueError(f"case {name} has no evaluations: nothing was learned in it")
+    frame = with_keys(study, study_frame(study), by)
+    bands = {
+        label: band([curve_by_case[name] for name in cases["case"]], cases["seed"].tolist())
+        for label, cases in frame.groupby(labels_of(frame, by), sort=False)
+    }
+    unit = unit_of(x, max(float(found.x[-1]) for found in bands.values()))
     figure = Figure(figsize=COLUMN_IN, layout="constrained")
     axes = figure.add_subplot()
     for place, (label, found) in enumerate(bands.items()):
@@ -106,33 +104,48 @@ def curves(study: StudyRecords, *, x: str, y: str, by: Sequence[str] = ()) -> Fi
         at, low, high = found.x / unit.size, found.mean - found.half, found.mean + found.half
         axes.plot(at, found.mean, color=colour, linestyle=style, linewidth=1.2, label=label)
         axes.fill_between(at, low, high, color=colour, alpha=0.2, linewidth=0)
-    _dress(figure, _named(x, unit), y.replace("_", " "), title=", ".join(by))
+    dress(figure, named(x, unit), y.replace("_", " "), title=", ".join(by))
     return figure
 
 
 def front(study: StudyRecords, *, x: str, y: str, by: Sequence[str] = ()) -> Figure:
-    """Draw every case by two metrics, lower being better in both, and the line of those that nothing beats.
+    """Draw every setting by two metrics, means over seeds, and the line of those that nothing beats.
+
+    See `statistics.pareto_front`.
 
     Raises:
         ValueError: there is no such metric or key, or it is unknown in every case.
     """
     _refuse_others("--x", x, tuple(METRICS))
     _refuse_others("--y", y, tuple(METRICS))
-    frame = with_keys(study, study_frame(study), by).dropna(subset=[x, y])
-    if frame.empty:
-        raise ValueError(f"{x} and {y} are not both known in any finished case")
-    unit_x, unit_y = (_unit(name, float(frame[name].max())) for name in (x, y))
-    labels = frame[list(by)].astype(str).agg(", ".join, axis="columns") if by else pd.Series("", index=frame.index)
-    best = frame[pareto_front(frame, [x, y])].sort_values(x)
+    frame = over_seeds(with_keys(study, study_frame(study), by), [x, y])
+    frame = frame.assign(best=pareto_front(frame, [x, y], HIGHER_IS_BETTER))
+    frame = frame[np.isfinite(frame[[x, y]].to_numpy(dtype=np.float64)).all(axis=1)]
+    unit_x, unit_y = (unit_of(name, float(frame[name].max())) for name in (x, y))
+    labels = labels_of(frame, by)
+    best = frame[frame["best"]].sort_values(x)
     figure = Figure(figsize=COLUMN_IN, layout="constrained")
     axes = figure.add_subplot()
-    axes.step(best[x] / unit_x.size, best[y] / unit_y.size, where="post", color=INK, linewidth=0.8, zorder=1)
+    axes.step(
+        best[x] / unit_x.size,
+        best[y] / unit_y.size,
+        where="pre" if x in HIGHER_IS_BETTER else "post",
+        color=INK,
+        linewidth=0.8,
+        zorder=1,
+    )
     for place, label in enumerate(labels.unique()):
         points = frame[labels == label]
         colour = CLIENT_COLOURS[place % len(CLIENT_COLOURS)]
         axes.scatter(points[x] / unit_x.size, points[y] / unit_y.size, s=12, color=colour, label=label, zorder=2)
-    _dress(figure, _named(x, unit_x), _named(y, unit_y), title=", ".join(by))
+    dress(figure, named(x, unit_x), named(y, unit_y), title=", ".join(by))
     return figure
+
+
+def labels_of(frame: pd.DataFrame, by: Sequence[str]) -> pd.Series:
+    """Return for each case what tells its setting from others, as text."""
+    cells = zip(*(frame[key] for key in by), strict=True) if by else [()] * len(frame)
+    return pd.Series([", ".join("-" if cell is None else str(cell) for cell in row) for row in cells], frame.index)
 
 
 def save_figure(figure: Figure, file: Path) -> None:
@@ -149,7 +162,8 @@ def save_figure(figure: Figure, file: Path) -> None:
         figure.savefig(file, dpi=300, metadata=undated)
 
 
-def _dress(figure: Figure, x: str, y: str, *, title: str) -> None:
+def dress(figure: Figure, x: str, y: str, *, title: str) -> None:
+    """Give the axes of a figure in the size of a column their labels, and a legend under a title if there is one."""
     [axes] = figure.axes
     plain(axes)
     axes.tick_params(labelsize=POINTS - 1)
@@ -160,13 +174,15 @@ def _dress(figure: Figure, x: str, y: str, *, title: str) -> None:
         axes.legend(title=title, fontsize=POINTS - 1, title_fontsize=POINTS - 1, frameon=False)
 
 
-def _unit(name: str, most: float) -> Unit:
+def unit_of(name: str, most: float) -> Unit:
+    """Return the unit in which values of a metric up to `most` are drawn; 1 for what is no time and no bytes."""
     if name.endswith("_s"):
         return time_unit(most)
     return byte_unit(most) if name.endswith("_bytes") else Unit("", 1.0)
 
 
-def _named(name: str, unit: Unit) -> str:
+def named(name: str, unit: Unit) -> str:
+    """Return what stands at the axis of a metric."""
     words = name.removesuffix("_s").removesuffix("_bytes").replace("_", " ")
     return f"{words} ({unit.name})" if unit.name else words
 

@@ -31,7 +31,9 @@ def paired_ratios(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> pd.Dat
         raise ValueError("ratios need --by: a key whose first value the others are compared with")
     *groups, key = by
     settings = [str(name) for name in frame if name not in {*METRICS, *TARGET_COLUMNS, *KEYS}]
-    texts = frame.assign(**{name: frame[name].astype(str) for name in settings})
+    texts = frame.assign(**{name: ["-" if cell is None else str(cell) for cell in frame[name]] for name in settings})
+    if texts[key].nunique() < 2:
+        raise ValueError(f"all cases have the same {key}, {texts[key].iloc[0]!r}: there is nothing to compare it with")
     others = ["seed", *(name for name in settings if name != key)]
     if texts.duplicated([*others, key]).any():
         raise ValueError(f"cases differ in more than {key!r}: some have several counterparts")

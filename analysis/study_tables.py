@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from analysis.statistics import half_width, time_to_target
-from analysis.study_frame import METRICS, TARGET_COLUMNS
+from analysis.statistics import by_seed, half_width, time_to_target
+from analysis.study_frame import METRICS, TARGET_COLUMNS, column
 
 LATEX_ESCAPES = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
     character: rf"\{character}" for character in "&%$#_{}"
@@ -20,26 +20,29 @@ def summarised(frame: pd.DataFrame, by: Sequence[str], metrics: Sequence[str]) -
     """Return one row for each combination of values of the keys `by`, in order of appearance.
 
     Columns: the keys, `num_cases`, for each metric `<metric>` (mean) and `<metric>_pm` (half of Student's 95 % interval
-    of the mean, empty for a single case). Where the frame has a target: `num_reached`, and `target_median_s`, by which
-    half of the cases have reached it (Kaplan-Meier; empty where fewer did).
+    of the mean over seeds, cases of one seed being averaged first; empty for a single seed). Where the frame has a
+    target: `num_reached`, and `target_median_s`, by which half of the cases have reached it (Kaplan-Meier; empty where
+    fewer did).
 
     Raises:
         ValueError: there is no such column.
     """
     _require(frame, [*by, *metrics])
     groups = frame.groupby(list(by), sort=False, dropna=False) if by else [((), frame)]
-    rows = []
-    for values, group in groups:
-        row: dict[str, object] = dict(zip(by, values, strict=True)) | {"num_cases": len(group)}
+    rows, settings = [], []
+    for _, group in groups:
+        settings.append(group.iloc[0])
+        row: dict[str, object] = {"num_cases": len(group)}
         for metric in metrics:
-            numbers = group[metric].to_numpy(dtype=np.float64)
+            numbers = by_seed(group[metric].to_numpy(dtype=np.float64), group["seed"].tolist())
             row |= {metric: float(numbers.mean()), f"{metric}_pm": half_width(numbers)}
         if "target_reached" in frame:
             found = time_to_target(group["followed_s"].tolist(), group["target_reached"].tolist())
             median_s = math.nan if found.median_s is None else found.median_s
             row |= {"num_reached": found.num_reached, "target_median_s": median_s}
         rows.append(row)
-    return pd.DataFrame(rows)
+    keys = {key: column([setting[key] for setting in settings]) for key in by}
+    return pd.concat([pd.DataFrame(keys), pd.DataFrame(rows)], axis="columns")
 
 
 def printed(table: pd.DataFrame) -> pd.DataFrame:
@@ -104,17 +107,17 @@ def _require(frame: pd.DataFrame, columns: Sequence[str]) -> None:
 
 
 def _cell(value: object, half: float) -> str:
+    if value is None or (isinstance(value, float | np.floating) and math.isnan(value)):
+        return "-"
     if not isinstance(value, float | np.floating):
         return str(value)
-    if math.isnan(value):
-        return "-"
     return _number(float(value)) if math.isnan(half) else f"{_number(float(value))} ± {_number(half, 2)}"
 
 
 def _number(value: float, digits: int = SIGNIFICANT) -> str:
     """Return a number with so many significant digits, never with an exponent."""
-    if value == 0:
-        return "0"
+    if value == 0 or math.isinf(value):
+        return "0" if value == 0 else "inf"  # a loss beyond all bounds
     decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
     return f"{value:,.{decimals}f}"
 

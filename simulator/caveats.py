@@ -6,6 +6,7 @@ from simulator.sections.costs import CostsSection
 from simulator.sections.participation import OortSelection
 from simulator.sections.policy import OwnPolicy, SplitFTPolicy
 from simulator.sections.protocol import UNSPLIT
+from simulator.serving import serving
 
 UNKNOWN = "a cost-only run does not know how well clients learn"
 
@@ -28,6 +29,21 @@ def missing_losses(scenario: Scenario) -> str | None:
     if scenario.execution.trainer == "cost-only" and isinstance(scenario.selection, OortSelection):
         return f"oort goes by durations alone: {UNKNOWN}"
     return None
+
+
+def unused_server(scenario: Scenario) -> str | None:
+    """Return what the protocol has no use for of how the server serves (`simulator.serving`)."""
+    stated, used, kind = scenario.server, serving(scenario), scenario.protocol.kind
+    if kind == "local-loss" and stated.discipline != used.discipline:
+        return f"protocol {kind}: clients wait for no step of the server, which takes them in order of arrival"
+    differing = [
+        (stated.slots > used.slots, f"{stated.slots - used.slots} of {stated.slots} slots lie idle"),
+        (stated.discipline == "processor-sharing" != used.discipline, "steps do not share a slot"),
+    ]
+    words = "; ".join(word for holds, word in differing if holds)
+    if not words:
+        return None
+    return f"protocol {kind}: the server steps one adapter, step after step: {words}"
 
 
 def unused_device(scenario: Scenario) -> str | None:

@@ -7,19 +7,21 @@ without executing it.
 
 import ast
 import hashlib
-import importlib.util
 import sys
 import traceback
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec, PathFinder
+from importlib.util import find_spec, module_from_spec
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 from devices.problems import InputError, Problem, did_you_mean
 from simulator.models import beside
 from simulator.scenario import Scenario
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,7 @@ class OwnCode:
         file: where it was found.
         name: of the function.
         source: text of the file.
+        package: that its relative imports start from; empty for a file that is named by its path.
     """
 
     key: str
@@ -39,6 +42,7 @@ class OwnCode:
     file: Path
     name: str
     source: bytes
+    package: str = ""
 
     @property
     def sha256(self) -> str:
@@ -51,16 +55,21 @@ class OwnCode:
         return f"this scenario runs code: {self.key} is '{self.name}' of {self.file} (sha256 {self.sha256[:12]})"
 
     def load(self) -> Callable[..., Any]:
-        """Execute the file and return the function.
+        """Execute `source` and return the function.
+
+        What is executed is what was digested, never what Python has cached or imported before. The module therefore
+        has a name of its own, beside its real one, so that relative imports find what they would find there.
 
         Raises:
             InputError: the file fails, or the name is nothing that can be called.
         """
-        module = ModuleType(f"splitft_own_{self.sha256[:16]}")
+        name = f"splitft_own_{self.sha256[:16]}"
+        spec = ModuleSpec(f"{self.package}.{name}" if self.package else name, loader=None, origin=str(self.file))
+        module = module_from_spec(spec)
         module.__file__ = str(self.file)
         sys.modules[module.__name__] = module  # where dataclasses look for their own module
         self.guarded(lambda: exec(compile(self.source, str(self.file), "exec"), module.__dict__))  # noqa: S102
-        function = getattr(module, self.name, None)
+        function = vars(module).get(self.name)
         if not callable(function):
             raise self.problem(f"'{self.name}' is no function")
         loaded: Callable[..., Any] = function
@@ -70,15 +79,27 @@ class OwnCode:
         """Return what a call of the user's code returns.
 
         Raises:
-            InputError: it raised something; the message says what and in which line of the file.
+            InputError: it raised something or wanted to exit; the message says what and in which line of the file.
         """
         try:
             return call()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             frames = traceback.extract_tb(error.__traceback__)
             lines = [frame.lineno for frame in frames if frame.filename == str(self.file)]
             place = f", line {lines[-1]}" if lines else ""
             raise self.problem(f"'{self.name}' failed: {type(error).__name__}: {error}{place}") from error
+
+    def answer(self, call: Callable[[], Any], usable: Callable[[Any], T]) -> T:
+        """Return what `usable` makes of what a call of the user's code returns.
+
+        Raises:
+            InputError: the call failed, as in `guarded`; or `usable` raised something, and the message says what.
+        """
+        returned = self.guarded(call)
+        try:
+            return usable(returned)
+        except Exception as error:  # there are no bounds to what a user's function may return
+            raise self.problem(f"'{self.name}' returned what cannot be used: {error}") from error
 
     def problem(self, message: str) -> InputError:
         """Return an error that blames this code."""
@@ -101,11 +122,13 @@ def own_code(scenario: Scenario) -> Mapping[str, OwnCode]:
 
 def _found(scenario: Scenario, key: str, kind: str) -> OwnCode:
     place, _, name = kind.rpartition(":")
-    file = Path(beside(scenario, place)) if place.endswith(".py") else _module_file(place)
+    is_file = place.endswith(".py")
+    file = Path(beside(scenario, place)) if is_file else _module_file(place)
     try:
         if file is None:
             raise InputError(Problem(f"there is no module '{place}' with a Python file", key=key, value=kind))
-        code = OwnCode(key=key, kind=kind, file=file, name=name, source=file.read_bytes())
+        package = "" if is_file else _package(place, file)
+        code = OwnCode(key=key, kind=kind, file=file, name=name, source=file.read_bytes(), package=package)
         names = _names(ast.parse(code.source))
     except OSError as error:
         raise InputError(Problem(f"{file}: {error.strerror}", key=key, value=kind)) from None
@@ -117,11 +140,21 @@ def _found(scenario: Scenario, key: str, kind: str) -> OwnCode:
 
 
 def _module_file(module: str) -> Path | None:
+    """Return the file of a module; no package is imported for that, which would execute it."""
+    top, *inner = module.split(".")
     with suppress(ImportError, ValueError):
-        spec = importlib.util.find_spec(module)
+        spec = find_spec(top)
+        for name in inner:
+            places = None if spec is None else spec.submodule_search_locations
+            # Not by its full name: of a folder without `__init__.py` Python would then want the parent imported.
+            spec = None if places is None else PathFinder.find_spec(name, list(places))
         if spec is not None and spec.origin is not None and spec.origin.endswith(".py"):
             return Path(spec.origin)
     return None
+
+
+def _package(module: str, file: Path) -> str:
+    return module if file.name == "__init__.py" else module.rpartition(".")[0]
 
 
 def _names(tree: ast.Module) -> list[str]:

@@ -5,7 +5,7 @@ decides. So where the clock leads to the same plans, all that was learned holds,
 run, to the byte. Where it leads to other plans, the first difference is told and nothing is priced.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -21,8 +21,8 @@ from workloads.results import Record, SavedState
 from workloads.run_results import RunResults
 from workloads.tasks import EvalResult, TrainResult
 
-Finished = Mapping[int, tuple[int, int]]
-"""Cut and steps of each client that finished a round."""
+Finished = Mapping[int, Sequence[tuple[int, int]]]
+"""Cut and steps of each client that finished a round; several of them where a client may finish several times."""
 
 FRESH = "use `splitft run` with these settings instead"
 
@@ -90,7 +90,7 @@ class ReplayedLearning:
             InputError: it did not.
         """
         before = self._finished.get(log.round, {})
-        now = {c.plan.client: (c.plan.cut, c.num_steps) for c in log.finished}
+        now = _finished((c.plan.client, c.plan.cut, c.num_steps) for c in log.finished)
         if before != now:
             raise refusal(self._run, f"in round {log.round} {first_change(before, now)}")
         return self._learning.train(log)
@@ -118,7 +118,11 @@ def refusal(run: RunRecords, why: str) -> InputError:
 def unlearned(run: RunRecords, now: Scenario) -> InputError:
     """Return the error that says why something would have to be computed that the run has not."""
     before, after = dict(run.meta["scenario"]), to_mapping(now)
+    kind = now.protocol.kind
     for section in LEARNING:
+        if section == "fleet" and kind in ORDERED:  # for what comes before it is the same
+            why = f"{kind} learns in the order in which clients meet the server: either they meet it in another one now"
+            return refusal(run, f"{why}, or what the run has learned is no longer there")
         difference = first_difference(before.get(section), after.get(section), section)
         if difference is not None:
             was, is_ = shown(difference.before), shown(difference.now)
@@ -130,6 +134,10 @@ LEARNING = ("workload", "seed", "protocol", "evaluation", "rounds", "stop_at_s",
 """Sections of a scenario by which what is learned may differ, those first that most often do."""
 
 
+ORDERED = ("sfl-v2", "fedbuff")
+"""Protocols by which what is learned depends on who comes first, as well as on who finishes with which cut."""
+
+
 def first_change(before: Finished, now: Finished) -> str:
     """Return in words the first client that finished a round otherwise."""
     client = min(client for client in {**before, **now} if before.get(client) != now.get(client))
@@ -137,12 +145,21 @@ def first_change(before: Finished, now: Finished) -> str:
         return f"client {client} does not finish, and did"
     if client not in before:
         return f"client {client} finishes, and did not"
-    (old_cut, old_steps), (cut, steps) = before[client], now[client]
+    if len(before[client]) != len(now[client]):
+        return f"client {client} finishes {len(now[client])} times, and did {len(before[client])} times"
+    pairs = zip(before[client], now[client], strict=True)
+    (old_cut, old_steps), (cut, steps) = next((old, new) for old, new in pairs if old != new)
     if old_cut != cut:
         return f"client {client} has cut {cut}, and had {old_cut}"
     return f"client {client} takes {steps} steps, and took {old_steps}"
 
 
-def _of(rows: pd.DataFrame) -> dict[int, tuple[int, int]]:
-    columns = (rows[name].astype(int) for name in ("client", "cut", "num_steps"))
-    return {client: (cut, steps) for client, cut, steps in zip(*columns, strict=True)}
+def _of(rows: pd.DataFrame) -> Finished:
+    return _finished(zip(*(rows[name].astype(int) for name in ("client", "cut", "num_steps")), strict=True))
+
+
+def _finished(turns: Iterable[tuple[int, int, int]]) -> Finished:
+    found: dict[int, list[tuple[int, int]]] = {}
+    for client, cut, num_steps in turns:
+        found.setdefault(client, []).append((cut, num_steps))
+    return found

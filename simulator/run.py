@@ -21,10 +21,9 @@ from simulator.policies.foresight import Foresight
 from simulator.policies.observe import client_row, round_row
 from simulator.protocols import fed_lora, local_loss, sfl_pipelined, sfl_v1, sfl_v2, sl, u_shape
 from simulator.protocols.fedbuff import FedBuff
-from simulator.protocols.rounds import ClientPlan, CutMove, RoundLog, Terms
+from simulator.protocols.rounds import ClientPlan, CutMove, PaddedBatch, RoundLog, Terms
 from simulator.records.recorder import RunWriter
 from simulator.records.runs import SERVER_CLIENT, EvalRow
-from simulator.sections.fields import Discipline
 from simulator.sections.protocol import Protocol
 from simulator.setting import Setting
 from workloads.tasks import RULES_WITH_SHARED_SERVER, EvalResult, TrainResult
@@ -87,24 +86,17 @@ class Simulation:
         self._world = World(
             fleet=setting.fleet,
             server_links=setting.server_links,
-            slots=setting.scenario.server.slots,
+            slots=setting.serving.slots,
             costs=setting.costs,
             spans=writer.spans,
             outages_s=setting.availability.outages_s,
             connections=setting.connections,
-            discipline=self._discipline(),
+            discipline=setting.serving.discipline,
             pace=setting.variation.pace(setting.scenario.seed.fleet),
             powers=setting.powers,
         )
         absent = setting.fit.absent(setting.fleet)
         self._availability = Availability(setting.availability, len(setting.fleet), setting.scenario.seed.fleet, absent)
-        self._buffer: FedBuff | None = None
-        self._run_round = self._protocol(self._scenario.protocol)
-        self._cuts = Cuts(setting, Foresight(setting, self._world))
-        self._choosing = Choosing(setting)
-        self._cohort: frozenset[int] = frozenset()  # and each client's number of turns, where there is a buffer
-        self._num_turns: dict[int, int] = {}
-        self._deltas = BaseDeltas(setting.models.priced_cut)
         moves = self._scenario.moves
         self._holdings = Holdings(
             ships_weights=moves.weights == "shipped",
@@ -112,6 +104,13 @@ class Simulation:
             and setting.keeps_moments
             and self._scenario.protocol.kind not in RULES_WITH_SHARED_SERVER,  # there they start afresh
         )
+        self._buffer: FedBuff | None = None
+        self._run_round = self._protocol(self._scenario.protocol)
+        self._cuts = Cuts(setting, Foresight(setting, self._world), self._next)
+        self._choosing = Choosing(setting)
+        self._cohort: frozenset[int] = frozenset()  # and each client's number of turns, where there is a buffer
+        self._num_turns: dict[int, int] = {}
+        self._deltas = BaseDeltas(setting.models.priced_cut)
         self._evaluated = -1  # the last round after which the global model was measured
         self._train_loss: float | None = None
         self._perplexity: float | None = None
@@ -152,7 +151,9 @@ class Simulation:
             plans, terms = self._plans(number)
             log = self._run_round(self._world, number, plans, terms)
         self._deltas.settle(log, self._setting.costs.stacked_ranks([c.plan.cut for c in log.finished]))
-        self._holdings.settle(log)
+        if self._buffer is None:  # else it has been told of each turn
+            for c in log.clients:
+                self._holdings.settle(c)
         trained = self._learning.train(log)
         self._train_loss = mean_train_loss(trained)
         measured = dict.fromkeys(c.plan.client for c in log.finished if c.plan.validation)
@@ -165,16 +166,13 @@ class Simulation:
 
     def _record(self, log: RoundLog, trained: Mapping[int, TrainResult], validated: Mapping[int, EvalResult]) -> None:
         for c in log.clients:
-            reason = self._cuts.reasons[c.plan.client]
-            row = client_row(self._setting, log.round, c, reason, trained=trained, validated=validated)
-            self._writer.add_client(row)
+            self._writer.add_client(client_row(self._setting, log.round, c, trained=trained, validated=validated))
         self._writer.end_round(round_row(log))
 
     def _record_unfinished(self, number: int) -> None:
         """Record, with the last round, what clients are at work on that take turns in their own time."""
         for c in [] if self._buffer is None else self._buffer.unfinished():
-            reason = self._cuts.reasons[c.plan.client]
-            self._writer.add_client(client_row(self._setting, number, c, reason, trained={}, validated={}))
+            self._writer.add_client(client_row(self._setting, number, c, trained={}, validated={}))
 
     def _plans(self, number: int) -> tuple[list[ClientPlan], Terms]:
         """Return what everybody does who takes part in a round, and what the round waits for."""
@@ -185,13 +183,13 @@ class Simulation:
         self._cuts.before_round(number, clients)
         leaves_s = self._availability.leaves_s(cohort.clients).tolist()
         fails_frac = self._availability.failures(cohort.clients, number)
-        validates = setting.policy_reads_performance and number % setting.decide_every == 0
         plans = [
             ClientPlan(
                 client=client,
                 cut=self._cuts.now[client],
+                cut_reason=self._cuts.reasons[client],
                 steps=setting.data.padded_steps(client, number),
-                validation=setting.data.padded_validation(client) if validates else (),
+                validation=self._validation(client, number),
                 stacked=self._deltas.missing(client, self._cuts.now[client]),
                 move=self._holdings.move(client, self._cuts.now[client]),
                 leaves_s=leaves_s[place],
@@ -202,48 +200,59 @@ class Simulation:
         return plans, cohort.terms
 
     def _turns(self, number: int, cohort: Sequence[int]) -> list[ClientPlan]:
-        """Return what those of a cohort do who are not at work, where clients take turns in their own time."""
+        """Return what those of a cohort do who are not at work, where clients take turns in their own time.
+
+        Cuts are decided for the whole cohort: those at work will have them in their next turn.
+        """
         assert self._buffer is not None
         self._cohort = frozenset(cohort)
+        self._cuts.before_round(number, cohort)
         clients = [client for client in cohort if client not in self._buffer.busy]
-        self._cuts.before_round(number, clients)
         leaves_s = self._availability.leaves_s(np.array(clients, dtype=np.int64)).tolist()
         moves = [self._holdings.move(client, self._cuts.now[client]) for client in clients]
         return [self._turn(*turn) for turn in zip(clients, leaves_s, moves, strict=True)]
 
     def _turn(self, client: int, leaves_s: float, move: CutMove | None) -> ClientPlan:
         """Return a client's next turn; its own count of turns decides on its samples and on whether it fails."""
-        data, turn = self._setting.data, self._num_turns.get(client, 0) + 1
-        self._num_turns[client] = turn
+        turn = self._num_turns[client] = self._num_turns.get(client, 0) + 1
         return ClientPlan(
             client=client,
             cut=self._cuts.now[client],
-            steps=data.padded_steps(client, turn),
-            validation=data.padded_validation(client) if self._setting.policy_reads_performance else (),
+            cut_reason=self._cuts.reasons[client],
+            steps=self._setting.data.padded_steps(client, turn),
+            validation=self._validation(client, turn),
             turn=turn,
             move=move,
             leaves_s=leaves_s,
             fails_frac=self._availability.failures(np.array([client]), turn)[0],
         )
 
+    def _validation(self, client: int, number: int) -> tuple[PaddedBatch, ...]:
+        """Return what a client measures itself on in a round, or in a turn, of this number; mostly nothing."""
+        setting = self._setting
+        is_due = setting.policy_reads_performance and number % setting.decide_every == 0
+        return setting.data.padded_validation(client) if is_due else ()
+
+    def _next(self, client: int, number: int) -> int:
+        """Return which of its rounds a client has not begun yet: that of this number, or the next of its own turns."""
+        return number if self._buffer is None else self._num_turns.get(client, 0) + 1
+
     def _again(self, before: ClientPlan) -> ClientPlan | None:
         """Return what a client does that has handed in and need not wait; None where it rests."""
-        client, cut = before.client, self._cuts.now[before.client]
+        client = before.client
         if client not in self._cohort or before.leaves_s <= self._world.env.now:
             return None
-        return self._turn(client, before.leaves_s, None if cut == before.cut else self._holdings.move(client, cut))
-
-    def _discipline(self) -> Discipline:
-        """Return whom the server serves next: in sfl-pipelined the largest lag first, unless slots are shared."""
-        stated = self._scenario.server.discipline
-        return "priority" if self._scenario.protocol.kind == "sfl-pipelined" and stated == "fifo" else stated
+        return self._turn(client, before.leaves_s, self._holdings.move(client, self._cuts.now[client]))
 
     def _protocol(self, section: Protocol) -> RunRound:
         """Return how a round is run; make the buffer, where clients take turns in their own time."""
         match section.kind:
             case "fedbuff":
                 self._buffer = FedBuff(
-                    buffer_size=section.buffer_size, max_staleness=section.max_staleness, again=self._again
+                    buffer_size=section.buffer_size,
+                    max_staleness=section.max_staleness,
+                    again=self._again,
+                    on_end=self._holdings.settle,
                 )
                 return self._buffer.run_round
             case "sfl-pipelined":

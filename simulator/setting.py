@@ -6,6 +6,7 @@ Whatever can be wrong with a scenario is found here or before, so that a run tha
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import platformdirs
@@ -13,7 +14,7 @@ import platformdirs
 from devices.fleets import Fleet
 from devices.problems import Findings
 from devices.profiles import DeviceProfile
-from simulator.caveats import missing_performance, unused_device
+from simulator.caveats import missing_performance, unused_device, unused_server
 from simulator.costs.cost import ProfiledCosts
 from simulator.costs.energy import Powers, powers_of
 from simulator.costs.fit import Fit, fit
@@ -31,8 +32,10 @@ from simulator.participation.availability import AvailabilityModel
 from simulator.participation.selection import check_selection
 from simulator.scenario import Scenario
 from simulator.sections.dataset import DatasetSection
+from simulator.sections.machines import ServerSection
 from simulator.sections.policy import MovingPolicy, OwnPolicy, SplitFTPolicy
 from simulator.sections.protocol import OVERLAPPING, UNSPLIT
+from simulator.serving import serving
 from workloads.aggregators import FORGET_MOMENTS
 from workloads.counts import FLASH_ATTENTION, PLAIN_ATTENTION
 from workloads.data import SHIPPED_DATASETS, DatasetSpec, check_source, load_dataset
@@ -111,6 +114,11 @@ class Setting:
     def lora(self) -> LoraSpec:
         """Return the adapters of the base model."""
         return self.models.lora
+
+    @cached_property
+    def serving(self) -> ServerSection:
+        """Return how the server serves."""
+        return serving(self.scenario)
 
     @property
     def is_split(self) -> bool:
@@ -214,6 +222,7 @@ def _resolved(scenario: Scenario, catalogue: Sequence[Path], on_tokens: OnTokens
             *machines().notes,
             *_tokenizer_notes(used().model, data()),
             *_moment_notes(scenario),
+            *_server_notes(scenario),
             *_cost_only_notes(scenario),
             *measured(),
             *fits().notes,
@@ -287,6 +296,11 @@ def _moment_notes(scenario: Scenario) -> list[str]:
     if aggregator in FORGET_MOMENTS and scenario.workload.optimizer.state == "kept":
         return [f"protocol.aggregator {aggregator}: moments of the optimizer start afresh each round (state: reset)"]
     return []
+
+
+def _server_notes(scenario: Scenario) -> list[str]:
+    unused = unused_server(scenario)
+    return [unused] if unused else []
 
 
 def _cost_only_notes(scenario: Scenario) -> list[str]:

@@ -7,20 +7,22 @@ found before any case runs.
 
 import itertools
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from devices.problems import InputError, Problem, did_you_mean
-from devices.strict_yaml import Document, read_document, validate
-from simulator.overrides import apply_overrides, parse_overrides
+from devices.strict_yaml import Document, KeyPath, read_document, validate
+from simulator.overrides import SOURCE, apply_overrides, parse_overrides
 from simulator.scenario import Scenario, find
 from simulator.sections.machines import SeedSection
 from simulator.study_file import StudyFile, check_file, combinations
 from simulator.vary import short
 
 FOLDER = Path(__file__).parent / "studies"
+MAX_NAME = 48  # characters of a scenario's name that its study takes over
 MAX_TOLD = 5  # of cases that are the same
 ANYBODY = {"fleet": {"mixture": "any", "count": 1}}  # the one section that a scenario cannot do without
 
@@ -47,6 +49,10 @@ class Case:
         return f"case {self.id} ({', '.join([*words, f'seed {self.seed}'])})"
 
 
+Place = tuple[str, int | None]
+"""A file, or an option of the command line, and a line of it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Study:
     """What is asked, and of which scenarios.
@@ -58,6 +64,7 @@ class Study:
         base_folder: where the user's own catalogue and data are; None for a shipped scenario.
         factors: the keys that vary, in order.
         cases: in order.
+        places: where the study's file sets or varies a key of the scenario; empty for a study that was begun.
     """
 
     name: str
@@ -68,6 +75,7 @@ class Study:
     base_folder: Path | None
     factors: tuple[str, ...]
     cases: tuple[Case, ...]
+    places: Mapping[str, Place] = field(default_factory=dict, compare=False)
 
     def scenario(self, case: Case) -> Scenario:
         """Return the scenario of a case.
@@ -107,10 +115,15 @@ def quick_study(
     Raises:
         InputError: something cannot be used.
     """
-    named = name or f"{Path(base).stem}-sweep"
+    named = name or f"{_as_id(Path(base).stem)}-sweep"
     data = {"name": named, "base": base, "vary": {key: list(values) for key, values in vary.items()}, "seeds": seeds}
     document = Document(json.loads(json.dumps(data)), "--vary", {})
     return _study(validate(StudyFile, document), document, None, set or {})
+
+
+def _as_id(text: str) -> str:
+    """Return a text with nothing in it that an id may not have, short enough for something behind it."""
+    return re.sub("[^a-z0-9._-]+", "-", text.lower())[:MAX_NAME].lstrip("._-") or "study"
 
 
 def shipped_studies() -> tuple[str, ...]:
@@ -149,7 +162,9 @@ def _study(file: StudyFile, document: Document, folder: Path | None, changes: Ma
         for number, (varied, seed) in enumerate(itertools.product(varied_values, seeds), start=1)
         for repeated in [_repetition(seed) if file.seeds != 1 else {}]
     ]
-    _refuse_twins(cases, document)
+    first = dict[tuple[str, ...], Case]()
+    twins = [(case, other) for case in cases if (other := first.setdefault(case.overrides, case)) is not case]
+    refuse_twins(twins, document.file)
     factors = dict.fromkeys(key for varied in varied_values for key in varied)
     return Study(
         name=file.name,
@@ -160,15 +175,24 @@ def _study(file: StudyFile, document: Document, folder: Path | None, changes: Ma
         base_folder=base_folder,
         factors=tuple(factors),
         cases=tuple(cases),
+        places=_places(file, document, changes),
     )
 
 
-def _refuse_twins(cases: Sequence[Case], document: Document) -> None:
-    first = dict[tuple[str, ...], Case]()
-    twins = [(other, case) for case in cases if (other := first.setdefault(case.overrides, case)) is not case]
+def refuse_twins(twins: Sequence[tuple[Case, Case]], file: str, hint: str = "") -> None:
+    """Raise InputError where cases are the same as others: each with the one that it is."""
     if twins:
-        told = "; ".join(f"{case} is {other}" for other, case in twins[:MAX_TOLD])
-        raise InputError(document.problem(f"the same case is asked for twice: {told}", ()))
+        told = "; ".join(f"{case} is {other}" for case, other in twins[:MAX_TOLD])
+        more = f"; and {len(twins) - MAX_TOLD:,} more" if len(twins) > MAX_TOLD else ""
+        raise InputError(Problem(f"the same case is asked for twice: {told}{more}{hint}", file))
+
+
+def _places(file: StudyFile, document: Document, changes: Mapping[str, Any]) -> dict[str, Place]:
+    """Return where each key is set or varied, those apart that the command line sets."""
+    sections: dict[KeyPath, Mapping[str, Any]] = {("set",): file.set, ("vary",): file.vary, ("zip",): file.zip}
+    sections |= {("cases", number): case for number, case in enumerate(file.cases or ())}
+    found = [(key, document.problem("", (*path, key))) for path, keys in sections.items() for key in keys]
+    return {key: (document.file, place.line) for key, place in reversed(found) if key not in changes}
 
 
 def _beside(base: str, folder: Path | None) -> str:
@@ -212,9 +236,18 @@ def check_cases(study: Study, cases: Sequence[Case], check: Callable[[Scenario],
             check(study.scenario(case))
         except InputError as error:
             for problem in error.problems:
-                found.setdefault((problem.key, problem.message), []).append((case, problem))
+                found.setdefault((problem.key, problem.message), []).append((case, _placed(study, problem)))
     if found:
         raise InputError(*(_blamed(places) for places in found.values()))
+
+
+def _placed(study: Study, problem: Problem) -> Problem:
+    """Return a problem with what a case changes, at the place where the study asks for that."""
+    if problem.file == SOURCE and problem.key is not None:
+        for key, (file, line) in study.places.items():
+            if f"{problem.key}.".startswith(f"{key}.") or f"{key}.".startswith(f"{problem.key}."):
+                return replace(problem, file=file, line=line)
+    return problem
 
 
 def _blamed(places: Sequence[tuple[Case, Problem]]) -> Problem:

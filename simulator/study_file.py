@@ -11,9 +11,10 @@ from typing import Annotated, Any
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from devices.problems import InputError
+from devices.problems import InputError, Problem
 from devices.strict_yaml import Document
 from simulator.draws import generator
+from simulator.overrides import SOURCE
 from simulator.sections.fields import STRICT, Count, Id, Seed, Text
 
 MAX_CASES = 10_000
@@ -78,14 +79,17 @@ def check_file(file: StudyFile, document: Document, changes: Mapping[str, Any]) 
         problems.append(document.problem("expected at least one seed", ("seeds",)))
     places = dict[str, str]()
     sections = [("set", file.set), *listed, ("cases", {key: None for case in file.cases or () for key in case})]
-    for section, keys in [*sections, ("--set", changes)]:
+    for section, keys in [*sections, (SOURCE, changes)]:
         for key in keys:
             path = (section,) if section == "cases" else (section, key)
-            if key in places and not (section == "--set" and places[key] == "set"):
-                problems.append(document.problem(f"'{key}' is given in '{places[key]}' already", path))
+            if key in places and not (section == SOURCE and places[key] == "set"):
+                problem = document.problem(f"'{key}' is given in '{places[key]}' already", path)
             elif key.partition(".")[0] == "seed" and not _goes_with_seeds(file, section):
-                problems.append(document.problem("a seed of its own excludes 'seeds': keep one of the two", path))
-            places[key] = section
+                problem = document.problem("a seed of its own excludes 'seeds': keep one of the two", path)
+            else:
+                places[key] = section
+                continue
+            problems.append(Problem(problem.message, SOURCE, key=key) if section == SOURCE else problem)
     if not (file.vary or file.zip or file.cases or file.seeds != 1) and not problems:
         problems.append(document.problem("nothing varies: give 'vary', 'zip', 'cases' or 'seeds'", ()))
     if problems:
@@ -94,7 +98,7 @@ def check_file(file: StudyFile, document: Document, changes: Mapping[str, Any]) 
 
 def _goes_with_seeds(file: StudyFile, section: str) -> bool:
     """Return whether a section may say something of the seed: where repetitions start, or what a single one has."""
-    return file.seeds == 1 or (isinstance(file.seeds, int) and section in {"set", "--set"})
+    return file.seeds == 1 or (isinstance(file.seeds, int) and section in {"set", SOURCE})
 
 
 def combinations(file: StudyFile, document: Document) -> list[dict[str, Any]]:

@@ -36,10 +36,15 @@ class StudyFolder:
 
         Raises:
             FileExistsError: the folder exists.
+            OSError: it cannot be made; nothing is left of it.
         """
         folder = cls(path, study, Path.cwd(), [place.absolute() for place in catalogue])
         folder.path.mkdir(parents=True)
-        write_atomic(folder.path / STUDY_FILE, _json(folder._to_json()))
+        try:
+            write_atomic(folder.path / STUDY_FILE, _json(folder._to_json()))
+        except BaseException:
+            shutil.rmtree(folder.path, ignore_errors=True)
+            raise
         return folder
 
     @classmethod

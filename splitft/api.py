@@ -66,7 +66,7 @@ def run(
 
 
 class FolderExistsError(InputError):
-    """The folder of a run to come is there already."""
+    """The folder of a run or study to come is there already."""
 
 
 def run_setting(
@@ -210,7 +210,7 @@ def refuse_existing(folder: Path | None) -> None:
     if folder is None:
         return
     if folder.exists():
-        raise _exists(folder)
+        raise exists(folder)
     parent = next(parent for parent in folder.absolute().parents if parent.exists())
     if not (parent.is_dir() and os.access(parent, os.W_OK)):
         raise InputError(Problem(f"{folder} cannot be made: {parent} is not a folder that you may write to", OUT))
@@ -249,12 +249,13 @@ def _new_writer(folder: Path | None, head: dict[str, object], detail: str, lock:
         return RunWriter(folder, head, spans=detail, lock=lock)
     except FileExistsError:
         assert folder is not None  # only a folder can be there already
-        raise _exists(folder) from None
+        raise exists(folder) from None
     except RunFolderError as error:
         raise InputError(Problem(str(error), OUT)) from None
 
 
-def _exists(folder: Path) -> FolderExistsError:
+def exists(folder: Path) -> FolderExistsError:
+    """Return the error that says that the folder of a run or study to come is there already."""
     return FolderExistsError(Problem(f"{folder} exists; a run never writes into a folder that is there", OUT))
 
 

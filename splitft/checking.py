@@ -65,7 +65,7 @@ def _facts(setting: Setting) -> list[tuple[str, str]]:
         *([("the clock charges for", _sizes(priced.name, priced.shape))] if priced else []),
         ("dataset", f"{workload.dataset.source}: {data.summary}"),
         ("clients", f"{len(setting.fleet):,}, with {samples.min():,} to {samples.max():,} samples each"),
-        ("server", f"{setting.scenario.server.slots} x {setting.server.id}, {setting.scenario.server.discipline}"),
+        ("server", f"{setting.scenario.server.slots} x {setting.server.id}, {setting.serving.discipline}"),
         *([("network", words)] if (words := setting.connections.words()) else []),
         ("protocol, policy", f"{setting.scenario.protocol.kind}, {setting.scenario.policy.kind}"),
         ("selection", setting.scenario.selection.kind),

@@ -1,7 +1,7 @@
 """What the commands do: everything that needs more than a name."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -47,12 +47,21 @@ def run_scenario(
 def _run_into(
     out: Path | None, setting: Setting, catalogue: Sequence[Path], watch: Watch, spread: Spread | None
 ) -> tuple[Run, Path]:
-    """Run into a folder, or into the next one that nobody else takes in the same moment."""
+    """Run into a folder, and say how to go on where that ends early."""
+
+    def work(folder: Path) -> Run:
+        with _saying_how_to_go_on(folder):
+            return run_setting(setting, folder, catalogue=catalogue, watch=watch, spread=spread)
+
+    return _into(out, setting.scenario.name, work)
+
+
+def _into(out: Path | None, name: str, work: Callable[[Path], Run]) -> tuple[Run, Path]:
+    """Work into a folder, or into the next one that nobody else takes in the same moment."""
     while True:
-        folder = next_folder(setting.scenario.name) if out is None else out
+        folder = next_folder(name) if out is None else out
         try:
-            with _saying_how_to_go_on(folder):
-                return run_setting(setting, folder, catalogue=catalogue, watch=watch, spread=spread), folder
+            return work(folder), folder
         except FolderExistsError:
             if out is not None:
                 raise
@@ -83,10 +92,12 @@ def replay_run(name: str, overrides: Sequence[str], *, out: Path | None, as_json
     """Price a finished run with something changed and print how it comes out."""
     run = find_run(name)
     setting, origin = replay_setting(run, overrides)
-    folder = next_folder(setting.scenario.name) if out is None else out
     with RunProgress(setting.scenario, shown=not (quiet or as_json)) as progress:
         _tell(setting, quiet or as_json)
-        replayed = replay_into(folder, run, setting, origin, watch=_watch(progress, setting))
+        watch = _watch(progress, setting)
+        replayed, folder = _into(
+            out, setting.scenario.name, lambda folder: replay_into(folder, run, setting, origin, watch=watch)
+        )
     _close(replayed, setting, folder, as_json=as_json, quiet=quiet)
 
 

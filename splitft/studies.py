@@ -1,25 +1,27 @@
 """The Python interface of studies: sweep, go on with a sweep, read its answers."""
 
+import hashlib
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 import pandas as pd
 
 from analysis.study_frame import DEFAULT_METRICS, METRICS, TARGET_METRICS, study_frame
-from devices.problems import InputError, Problem, did_you_mean
+from devices.problems import FULL_DISK, InputError, Problem, did_you_mean
 from simulator.engines.local import LocalEngine, worker_environment
 from simulator.engines.news import Engine, News
 from simulator.records.studies import StudyRecords, read_study
-from simulator.scenario import Scenario
+from simulator.scenario import Scenario, to_mapping
 from simulator.setting import Setting, resolve
-from simulator.study import Case, Study, check_cases, load_study
+from simulator.study import Case, Study, check_cases, load_study, refuse_twins
 from simulator.study_folder import StudyFolder
-from splitft.api import load_run, refuse_existing, told_to_users, working_in
+from splitft.api import OUT, exists, load_run, refuse_existing, told_to_users, working_in
 from splitft.casework import attempt_in
 from splitft.engines import EngineName, code_path
 from splitft.finished import Run
@@ -117,6 +119,7 @@ class Settings:
     Attributes:
         jobs, engine, plots: as in `sweep`.
         retry_failed: whether cases that failed before are run again.
+        on_check: called with how many cases are found good, and how many there are.
         on_start: called with the cases to come, what they resolve to in short, and notes for the user.
         on_news: called whenever something has happened to a case.
     """
@@ -125,6 +128,7 @@ class Settings:
     engine: EngineName = "local"
     plots: bool = False
     retry_failed: bool = False
+    on_check: Callable[[int, int], None] = lambda _done, _total: None
     on_start: Callable[[Sequence[Case], "Preview"], None] = lambda _cases, _preview: None
     on_news: OnNews = lambda _news: None
 
@@ -136,16 +140,22 @@ class Preview:
     Attributes:
         num_rounds: of each case, by its id.
         notes: what a user should know, each once.
+        twins: cases whose scenarios are the same, each with the first one: something overrides what they vary.
         uses_gpu: whether some case trains on a GPU.
     """
 
-    num_rounds: dict[str, int]
-    notes: dict[str, None]
+    num_rounds: dict[str, int] = field(default_factory=dict)
+    notes: dict[str, None] = field(default_factory=dict)
+    twins: list[tuple[Case, Case]] = field(default_factory=list)
     uses_gpu: bool = False
+    _first: dict[bytes, Case] = field(default_factory=dict)
 
     def add(self, case: Case, setting: Setting) -> None:
         """Take in a case."""
         scenario = setting.scenario
+        first = self._first.setdefault(hashlib.sha256(json.dumps(to_mapping(scenario)).encode()).digest(), case)
+        if first is not case:
+            self.twins.append((case, first))
         self.num_rounds[case.id] = scenario.rounds
         self.notes |= dict.fromkeys(setting.notes)
         trains = scenario.execution.trainer == "torch"
@@ -156,12 +166,21 @@ def begin_sweep(study: Study, path: Path, catalogue: Sequence[Path], settings: S
     """Run a study into a new folder, made once every case has been found good.
 
     Raises:
+        FolderExistsError: the folder is there, even if it was made a moment ago.
         InputError: something cannot be used; nothing has been written.
     """
     refuse_existing(path)
     check_metrics(study)
-    preview = _check(study, study.cases, catalogue)
-    folder = StudyFolder.create(path, study, catalogue)
+    preview = _check(study, study.cases, catalogue, settings)
+    refuse_twins(preview.twins, study.name, "; another key overrides what they vary, or a default is spelt out")
+    try:
+        folder = StudyFolder.create(path, study, catalogue)
+    except FileExistsError:
+        raise exists(path) from None
+    except OSError as error:
+        if error.errno in FULL_DISK:
+            raise
+        raise InputError(Problem(f"{path} cannot be made: {error.strerror}", OUT)) from None
     with _locked(folder):
         return _run(folder, study.cases, preview, settings)
 
@@ -177,7 +196,7 @@ def resume_sweep(path: Path, settings: Settings) -> SweptStudy:
     with _locked(folder):
         todo = folder.todo(retry_failed=settings.retry_failed)
         with working_in(folder.working_folder):
-            preview = _check(folder.study, todo, folder.catalogue)
+            preview = _check(folder.study, todo, folder.catalogue, settings)
         return _run(folder, todo, preview, settings)
 
 
@@ -202,9 +221,9 @@ def shown_metrics(records: StudyRecords) -> tuple[str, ...]:
     return asked or (*DEFAULT_METRICS, *target)
 
 
-def _check(study: Study, cases: Sequence[Case], catalogue: Sequence[Path]) -> Preview:
+def _check(study: Study, cases: Sequence[Case], catalogue: Sequence[Path], settings: Settings) -> Preview:
     """Resolve every case, so that what runs can finish."""
-    preview = Preview(num_rounds={}, notes={})
+    preview = Preview()
     by_overrides = {case.overrides: case for case in cases}
 
     def check(scenario: Scenario) -> None:
@@ -212,6 +231,7 @@ def _check(study: Study, cases: Sequence[Case], catalogue: Sequence[Path]) -> Pr
         with scenario.placing_problems():
             numerics_of(setting)
         preview.add(by_overrides[scenario.overrides], setting)
+        settings.on_check(len(preview.num_rounds), len(cases))
 
     check_cases(study, cases, check)
     return preview

@@ -4,15 +4,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import pandas as pd
 import typer
 from rich.table import Table
 
 from analysis.comparison import Comparison, Setting, compare
 from analysis.statistics import Difference, main_effects, pareto_front
-from analysis.study_frame import METRICS, with_keys
+from analysis.study_frame import HIGHER_IS_BETTER, METRICS, TARGET_METRICS, over_seeds, study_frame, with_keys
 from analysis.study_tables import FORMATS, TEXT_FORMATS, save_table, summarised
-from devices.problems import InputError, Problem, did_you_mean
+from devices.problems import FULL_DISK, InputError, Problem, did_you_mean
 from simulator.records.runs import RunFolderError, RunRecords
+from simulator.records.studies import StudyRecords
 from simulator.study import FOLDER, load_study, shipped_studies
 from splitft.api import load_run
 from splitft.run_folders import find_run, find_study
@@ -20,6 +22,7 @@ from splitft.show import console, table
 from splitft.studies import SweptStudy, load_swept, shown_metrics
 from splitft.study_closing import heading, shown
 
+PICTURES = ("curve", "front", "ratios", "interaction")  # of a study
 COMPARED = ("simulated_s", "sent_bytes", "energy_j", "loss", "perplexity", "token_accuracy", "mean_cut")
 
 
@@ -27,7 +30,7 @@ def compare_runs(names: Sequence[str], *, by: str | None, metrics: Sequence[str]
     """Print in what runs differ, and what came of it."""
     runs = [run for name in names for run in _runs(name)]
     if len(runs) < 2:
-        raise InputError(Problem("name at least two finished runs, or a study"))
+        raise InputError(Problem(f"name at least two finished runs, or a study of two: there is {len(runs) or 'none'}"))
     _check_metrics(metrics)
     with _told():
         found = compare(runs, by, target)
@@ -36,7 +39,11 @@ def compare_runs(names: Sequence[str], *, by: str | None, metrics: Sequence[str]
     console().print(_configurations(found))
     chosen = [*(metrics or COMPARED), *(["followed_s"] if target is not None else [])]
     for setting in found.settings[1:]:
-        console().print(_outcomes(found, setting, chosen))
+        if found.pairs(setting):
+            console().print(_outcomes(found, setting, chosen))
+        else:
+            names = f"{setting.label} against {found.settings[0].label}"
+            console().print(f"{names}: no two runs are equal in all else, so there is nothing to compare", markup=False)
 
 
 def print_table(
@@ -56,24 +63,42 @@ def print_table(
         )
     if kind == "parquet" and out is None:
         raise InputError(Problem("parquet needs a file", key="--out"))
-    _check_metrics([*metrics, *pareto, *([effects] if effects is not None else [])])
+    asked = [option for option, given in (("--by", by), ("--effects", effects), ("--pareto", pareto)) if given]
+    if len(asked) > 1 or (metrics and {*asked} - {"--by"}):
+        others = [*asked, *(["--metrics"] if metrics else [])]
+        raise InputError(Problem(f"{' and '.join(others)} make different tables: ask for one of them"))
     swept = _study(name)
-    frame, chosen = swept.frame(), list(metrics or shown_metrics(swept.records))
+    _check_metrics([*metrics, *pareto, *([effects] if effects is not None else [])], swept.records)
     with _told():
-        if effects is not None:
-            result = main_effects(frame, swept.records.factors, effects)
-        elif by:
-            result = summarised(with_keys(swept.records, frame, by), by, chosen)
-        elif pareto:
-            keys = ["case", "seed", *swept.records.factors]
-            result = frame[keys + list(pareto)].assign(pareto=pareto_front(frame, pareto))
-        else:
-            result = frame if kind in {"csv", "parquet"} else frame[["case", "seed", *swept.records.factors, *chosen]]
+        result = _answer(swept, kind, by=by, metrics=metrics, effects=effects, pareto=pareto)
     if out is not None:
-        save_table(result, kind, out)
-        typer.echo(f"Wrote {out}")
+        with _writing(out):
+            save_table(result, kind, out)
     else:
         typer.echo(TEXT_FORMATS[kind](result), nl=False)
+
+
+def _answer(
+    swept: SweptStudy,
+    kind: str,
+    *,
+    by: Sequence[str],
+    metrics: Sequence[str],
+    effects: str | None,
+    pareto: Sequence[str],
+) -> pd.DataFrame:
+    """Return the table that is asked for: of every case, or one of those that an option names."""
+    frame, keys = study_frame(swept.records), ["case", "seed", *swept.records.factors]
+    if effects is not None:
+        return main_effects(frame, swept.records.factors, effects)
+    if by:
+        return summarised(with_keys(swept.records, frame, by), by, metrics or shown_metrics(swept.records))
+    if pareto:
+        settings = over_seeds(frame, pareto)
+        return settings.assign(pareto=pareto_front(settings, pareto, HIGHER_IS_BETTER))
+    if kind in {"csv", "parquet"} and not metrics:
+        return frame
+    return frame[[*keys, *(metrics or shown_metrics(swept.records))]]
 
 
 def draw(name: str, picture: str, *, x: str | None, y: str | None, by: Sequence[str], out: Path) -> None:
@@ -82,9 +107,11 @@ def draw(name: str, picture: str, *, x: str | None, y: str | None, by: Sequence[
         if x is not None or y is not None or by:
             raise InputError(Problem("pictures of one run have their axes: --x, --y and --by are for studies"))
         with _told():
-            load_run(find_run(name)).plot(picture).savefig(out)
-        typer.echo(f"Wrote {out}")
+            figure = load_run(find_run(name)).plot(picture)
+            with _writing(out):
+                figure.savefig(out)
         return
+    from analysis.study_interactions import interactions
     from analysis.study_plots import curves, front, save_figure  # imports matplotlib
     from analysis.study_ratios import ratios
 
@@ -96,11 +123,15 @@ def draw(name: str, picture: str, *, x: str | None, y: str | None, by: Sequence[
             figure = front(swept.records, x=x or "simulated_s", y=y or "perplexity", by=by)
         elif picture == "ratios":
             figure = ratios(swept.records, y=y or "simulated_s", by=by)
+        elif picture == "interaction":
+            if x is None:
+                raise InputError(Problem("an interaction needs a key of the scenario to go along", key="--x"))
+            figure = interactions(swept.records, x=x, y=y or "simulated_s", by=by)
         else:
-            hint = did_you_mean(picture, ("curve", "front", "ratios"))
-            raise InputError(Problem(f"a study has the pictures curve, front and ratios, not '{picture}'{hint}"))
-        save_figure(figure, out)
-    typer.echo(f"Wrote {out}")
+            hint = did_you_mean(picture, PICTURES)
+            raise InputError(Problem(f"a study has the pictures {', '.join(PICTURES)}, not '{picture}'{hint}"))
+        with _writing(out):
+            save_figure(figure, out)
 
 
 def list_studies() -> None:
@@ -134,11 +165,11 @@ def _study(name: str) -> SweptStudy:
     return swept
 
 
-def _check_metrics(names: Sequence[str]) -> None:
+def _check_metrics(names: Sequence[str], study: StudyRecords | None = None) -> None:
+    known = [*METRICS, *(TARGET_METRICS if study is not None and study.meta["target_perplexity"] is not None else ())]
     for name in names:
-        if name not in METRICS:
-            known = ", ".join(METRICS)
-            raise InputError(Problem(f"no metric '{name}'; there are {known}{did_you_mean(name, METRICS)}"))
+        if name not in known:
+            raise InputError(Problem(f"no metric '{name}'; there are {', '.join(known)}{did_you_mean(name, known)}"))
 
 
 def _configurations(found: Comparison) -> Table:
@@ -148,7 +179,7 @@ def _configurations(found: Comparison) -> Table:
 
 
 def _outcomes(found: Comparison, setting: Setting, metrics: Sequence[str]) -> Table:
-    baseline = found.settings[0]
+    baseline, num_pairs = found.settings[0], len(found.pairs(setting))
     known = [(metric, found.difference(setting, metric)) for metric in metrics]
     rows = [
         (
@@ -157,19 +188,20 @@ def _outcomes(found: Comparison, setting: Setting, metrics: Sequence[str]) -> Ta
             shown(metric, setting.mean(metric)),
             _signed(metric, difference.mean),
             _interval(metric, difference),
-            difference.num_pairs,
+            difference.num_pairs if difference.num_pairs == num_pairs else f"{difference.num_pairs} of {num_pairs}",
+            difference.num_seeds,
         )
         for metric, difference in known
         if difference is not None
     ]
-    headings = ["", baseline.label, setting.label, "difference", "95 % interval", "pairs"]
-    caption = "differences of pairs that are equal in all else; * the interval leaves out 0"
+    headings = ["", baseline.label, setting.label, "difference", "95 % interval", "pairs", "seeds"]
+    caption = "differences of pairs that are equal in all else; over seeds; * the interval leaves out 0"
     return table(headings, rows, title=f"{setting.label} against {baseline.label}", caption=caption)
 
 
 def _interval(metric: str, difference: Difference) -> str:
     if difference.low is None or difference.high is None:
-        return "one pair: unknown"
+        return "one seed: unknown"
     mark = " *" if difference.is_significant else ""
     low, high = _signed(metric, difference.low), _signed(metric, difference.high)
     return f"{low} to {high} ({difference.method}){mark}"
@@ -177,6 +209,22 @@ def _interval(metric: str, difference: Difference) -> str:
 
 def _signed(metric: str, value: float) -> str:
     return f"{'-' if value < 0 else '+'}{shown(metric, abs(value))}"
+
+
+@contextmanager
+def _writing(file: Path) -> Iterator[None]:
+    """Write a file and say so.
+
+    Raises:
+        InputError: it cannot be written there.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno in FULL_DISK:
+            raise
+        raise InputError(Problem(f"{file} cannot be written: {error.strerror or error}", key="--out")) from None
+    typer.echo(f"Wrote {file}")
 
 
 @contextmanager

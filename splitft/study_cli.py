@@ -98,7 +98,8 @@ def table_command(  # noqa: PLR0917 - options
         str | None, typer.Option("--effects", metavar="METRIC", help="How much each varied key explains of it.")
     ] = None,
     pareto: Annotated[
-        str | None, typer.Option("--pareto", metavar="A,B", help="Mark the cases that nothing beats in these metrics.")
+        str | None,
+        typer.Option("--pareto", metavar="A,B", help="Mark settings that nothing beats in these metrics."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write instead of print.")] = None,
 ) -> None:
@@ -110,10 +111,14 @@ def table_command(  # noqa: PLR0917 - options
 
 def plot_command(  # noqa: PLR0917 - options
     run: Annotated[str, typer.Argument(metavar="RUN|STUDY", help="A run or study folder, or its name.")],
-    picture: Annotated[str, typer.Argument(help="Of a study: curve or front. Of a run: as in its plots/.")],
-    x: Annotated[str | None, typer.Option("--x", help="curve: time_s, sent_bytes, round. front: a metric.")] = None,
+    picture: Annotated[
+        str, typer.Argument(help="A study's: curve, front, ratios, interaction. A run's: as in plots/.")
+    ],
+    x: Annotated[
+        str | None, typer.Option("--x", help="curve: time_s, sent_bytes, round. front: metric. interaction: key.")
+    ] = None,
     y: Annotated[
-        str | None, typer.Option("--y", help="curve: perplexity, loss, token_accuracy. front, ratios: a metric.")
+        str | None, typer.Option("--y", help="curve: perplexity, loss, token_accuracy. Others: a metric.")
     ] = None,
     by: ByOption = None,
     out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Ending in .pdf, .png or .svg.")] = Path(

@@ -1,12 +1,10 @@
 """The table that a sweep closes with."""
 
-import math
-
 import pandas as pd
 from rich.table import Table
 
-from analysis.study_frame import study_frame
 from simulator.records.studies import CaseRecords
+from simulator.vary import short
 from splitft.show import duration, megabytes, table
 from splitft.studies import SweptStudy, shown_metrics
 
@@ -16,12 +14,12 @@ MAX_ROWS = 60
 def study_table(swept: SweptStudy) -> Table:
     """Return one line for each case: what was varied, how it came out, and how much of it was remembered."""
     records = swept.records
-    metrics, frame = shown_metrics(records), study_frame(records).set_index("case")
+    metrics, frame = shown_metrics(records), swept.frame().set_index("case")
     steps = {case.id: _steps(case) for case in records.finished}
     rows = [
         (
             case.id,
-            *(case.varied.get(factor, "") for factor in records.factors),
+            *(short(case.varied.get(factor, "")) for factor in records.factors),
             case.seed,
             *(
                 shown(name, float(str(frame.loc[case.id, name]))) if case.status == "finished" else "-"
@@ -52,7 +50,7 @@ def shown(metric: str, value: float) -> str:
         return duration(value)
     if metric.endswith("_bytes"):
         return megabytes(value)
-    return f"{value:,.0f}" if value == math.floor(value) else f"{value:.4g}"
+    return f"{value:,.0f}" if value.is_integer() else f"{value:.4g}"
 
 
 def _steps(case: CaseRecords) -> tuple[int, int]:

@@ -1,7 +1,9 @@
 """What the commands on studies do."""
 
 import json
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from simulator.overrides import parse_overrides
 from simulator.records.studies import is_study
 from simulator.study import Study, load_study, quick_study
 from simulator.vary import parse_vary
+from splitft.api import OUT, FolderExistsError
 from splitft.engines import engine_named
 from splitft.run_folders import STUDIES, find_study, next_folder
 from splitft.show import console
@@ -44,6 +47,7 @@ def sweep_study(
             engine=engine_named(engine),
             plots=plots,
             retry_failed=retry_failed,
+            on_check=progress.on_check,
             on_start=progress.on_start,
             on_news=progress.on_news,
         )
@@ -53,17 +57,30 @@ def sweep_study(
             swept = _told(folder, lambda: resume_sweep(folder, settings))
         else:
             study = _asked(source, base, vary, overrides, seeds)
-            folder = out or next_folder(study.name, STUDIES)
-            swept = _told(folder, lambda: begin_sweep(study, folder, catalogue, settings))
+            swept, folder = _begun(study, out, catalogue, settings)
     return close(swept, folder, as_json=as_json, quiet=quiet)
+
+
+def _begun(study: Study, out: Path | None, catalogue: Sequence[Path], settings: Settings) -> tuple[SweptStudy, Path]:
+    """Sweep into a folder, or into the next one that nobody else takes in the same moment."""
+    if out is not None and is_study(out):
+        raise InputError(Problem(f"{out} holds a study already; go on with it by: splitft sweep {out}", OUT))
+    while True:
+        folder = out or next_folder(study.name, STUDIES)
+        try:
+            return _told(folder, partial(begin_sweep, study, folder, catalogue, settings)), folder
+        except FolderExistsError:
+            if out is not None:
+                raise
 
 
 def close(swept: SweptStudy, folder: Path, *, as_json: bool, quiet: bool) -> int:
     """Print how a sweep ended; return 1 where a case failed, else 0."""
     failures = swept.failures
     if as_json:
-        rows = json.loads(swept.frame().to_json(orient="records"))
-        typer.echo(json.dumps({"folder": str(folder), "cases": rows, "failures": failures}, indent=2))
+        rows = [{name: _known(cell) for name, cell in row.items()} for row in swept.frame().to_dict("records")]
+        told = {"folder": str(folder), "cases": rows, "failures": failures}
+        typer.echo(json.dumps(told, indent=2, ensure_ascii=False, allow_nan=False))
     elif not quiet:
         console().print(study_table(swept))
         console().print(f"Study folder: {folder}    Tables and pictures: splitft table|plot {folder}", soft_wrap=True)
@@ -72,6 +89,11 @@ def close(swept: SweptStudy, folder: Path, *, as_json: bool, quiet: bool) -> int
     if failures:
         typer.echo(f"run them again with: splitft sweep {folder} --retry-failed", err=True)
     return 1 if failures else 0
+
+
+def _known(cell: Any) -> Any:
+    """Return a cell in full, or None where it is no number that JSON has."""
+    return None if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 
 def _asked(
@@ -101,14 +123,13 @@ def _refuse_changes(*given: object) -> None:
         )
 
 
-def _told(folder: Path, sweep: Any) -> SweptStudy:
+def _told(folder: Path, sweep: Callable[[], SweptStudy]) -> SweptStudy:
     """Where a sweep stops early and has left a folder, say how to go on with it."""
     try:
-        swept: SweptStudy = sweep()
+        return sweep()
     except InputError:
         raise
     except BaseException:
         if is_study(folder):
             typer.echo(f"{folder} keeps what was done; go on with: splitft sweep {folder}", err=True)
         raise
-    return swept

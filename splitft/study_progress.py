@@ -30,7 +30,11 @@ class StudyProgress(Bar):
         self._shown = shown
         self._num_rounds: dict[str, int] = {}
         self._done: dict[str, int] = {}
-        self._ended: dict[str, str] = {}
+        self._num_ended = self._num_failed = 0
+
+    def on_check(self, done: int, total: int) -> None:
+        """Show how many cases have been found good."""
+        self._bar.update(self._task, completed=done, total=total)
 
     def on_start(self, cases: Sequence[Case], preview: Preview) -> None:
         """Learn what is to come, and show what a user should know of it."""
@@ -43,20 +47,21 @@ class StudyProgress(Bar):
 
     def on_news(self, news: News) -> None:
         """Show what has happened to a case."""
+        before = self._done.get(news.case, 0)
         if news.kind == "round":
             self._done[news.case] = news.round
         elif news.kind != "begun":
             self._done[news.case] = self._num_rounds[news.case]
-            self._ended[news.case] = news.kind
+            self._num_ended += 1
+            self._num_failed += news.kind == "failed"
+        self._bar.advance(self._task, self._done.get(news.case, 0) - before)
         if news.kind == "failed" and self._shown:
             self._bar.console.print(f"case {news.case} failed: {news.error}", soft_wrap=True, markup=False)
         self._show()
 
     def _show(self) -> None:
-        num_failed = list(self._ended.values()).count("failed")
         self._bar.update(
             self._task,
-            description=f"case {min(len(self._ended) + 1, len(self._num_rounds))}/{len(self._num_rounds)}",
-            completed=sum(self._done.values()),
-            state=f"{num_failed} failed" if num_failed else "",
+            description=f"case {min(self._num_ended + 1, len(self._num_rounds))}/{len(self._num_rounds)}",
+            state=f"{self._num_failed} failed" if self._num_failed else "",
         )

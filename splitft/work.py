@@ -214,10 +214,12 @@ class TrainerPlan:
             raise InputError(Problem(str(error), key="execution.device", value=self.device)) from None
 
     def _own_rule(self) -> "Rule | None":
-        from workloads.rules import checked
+        from workloads.rules import checked, copied
 
         own = self.own_aggregator
         if own is None:
             return None
         function = own.load()
-        return lambda base, updates: own.guarded(lambda: checked(base, function(base, updates)))
+        return lambda base, updates: own.answer(
+            lambda: function(*copied(base, updates)), lambda merged: checked(base, updates, merged)
+        )

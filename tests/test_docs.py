@@ -7,15 +7,19 @@ import re
 import shlex
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
+from simulator.policies.deciding import POLICIES
 from simulator.scenario import shipped
+from simulator.sections.protocol import Protocol
 from splitft import cli
 from workloads.fetch import fetch_model
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PROTOCOLS = tuple(member.__dataclass_fields__["kind"].default for member in get_args(get_args(Protocol)[0]))
 QUICK = ["--trainer", "cost-only", "--set", "rounds=1"]
 
 
@@ -72,6 +76,17 @@ def test_documented_python_works(page, tmp_path, monkeypatch):
 def test_a_shipped_scenario_runs(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run_cli(["run", name, *QUICK, "--quiet"], monkeypatch)
+
+
+@pytest.mark.parametrize(("folder", "kinds"), [("protocols", PROTOCOLS), ("policies", tuple(POLICIES))])
+def test_every_protocol_and_policy_has_a_page_with_its_picture_and_its_source(folder, kinds):
+    index = (ROOT / "docs" / f"{folder}.md").read_text()
+    assert {page.stem for page in (ROOT / "docs" / folder).glob("*.md")} == set(kinds)
+    for kind in kinds:
+        page = (ROOT / "docs" / folder / f"{kind}.md").read_text()
+        assert f"]({folder}/{kind}.md)" in index
+        assert f"](../images/{folder}/{kind}.png)" in page
+        assert re.search(r"arxiv\.org/abs/\d{4}\.\d{5}|doi 10\.|et al\. \d{4}|[Oo]urs[,:]", page)
 
 
 def test_every_relative_link_of_the_documentation_leads_somewhere():

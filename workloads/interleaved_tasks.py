@@ -108,3 +108,14 @@ def interleave(
         InterleavedTask(**fields | {"group": interleaving.name, "place": place, "interleaving": interleaving})
         for place, fields in enumerate(own)
     ]
+
+
+def whole_ranks(tasks: Sequence[TrainTask]) -> list[tuple[int, ...]]:
+    """Return how many rows of each block count of the whole adapter of each member of an interleaving.
+
+    Of its own blocks those that it trains; of the others, which are the server's one adapter, those that any member
+    trains there: what one has no rows for, the server has learned from others.
+    """
+    num_blocks = len(tasks[0].ranks)
+    of_server = [max((task.ranks[j] for task in tasks if task.cut <= j), default=0) for j in range(num_blocks)]
+    return [(*task.ranks[: task.cut], *of_server[task.cut :]) for task in tasks]

@@ -5,6 +5,7 @@ other docstrings, hence another content digest, which a run records: compare run
 """
 
 import ast
+import functools
 import hashlib
 import os
 import sys
@@ -31,8 +32,8 @@ def docstrings(cache_dir: Path | None = None, folder: Path | None = None) -> lis
     Tests, site-packages and whatever `sys.stdlib_module_names` does not list stay out. Indentation is cleaned as by
     `inspect.cleandoc`.
 
-    Parsing takes seconds, so the result is kept under the digest of all the sources. They are read again each time
-    (11 MB in 0.03 s): sizes and time stamps would be quicker, but an edited or restored source could keep both.
+    Parsing takes seconds, so the result is kept under the digest of all the sources. Each process reads them again, but
+    those of its own interpreter only once: sizes and time stamps would tell changes less surely.
 
     Args:
         cache_dir: where the result is kept; None keeps nothing.
@@ -41,7 +42,15 @@ def docstrings(cache_dir: Path | None = None, folder: Path | None = None) -> lis
     Raises:
         DataError: if the interpreter came without its sources, as some embedded ones do.
     """
-    root = Path(sysconfig.get_path("stdlib")) if folder is None else folder
+    return list(_of_this_python(cache_dir) if folder is None else _read(cache_dir, folder))
+
+
+@functools.lru_cache(maxsize=1)
+def _of_this_python(cache_dir: Path | None) -> tuple[str, ...]:
+    return tuple(_read(cache_dir, Path(sysconfig.get_path("stdlib"))))
+
+
+def _read(cache_dir: Path | None, root: Path) -> list[str]:
     sources = {path: (root / path).read_bytes() for path in _source_paths(root)}
     if not sources:
         raise DataError(

@@ -33,6 +33,7 @@ class RunResults:
         self._journal = folder / JOURNAL
         self._states = StateFolder(folder / STATES)
         self._records = self._read()
+        self._written: set[str] = set()  # keys of the tasks that this process has added to the journal
         self._met: dict[str, str] = {}  # states that this process has met and that are here, by their tasks' keys
         self._is_writable = True
         remove_abandoned(folder, older_than_s=0)
@@ -69,8 +70,9 @@ class RunResults:
             return None
         try:
             path = None if record.state is None else self._states.keep(record.state, content, twin)
-            if self._records.get(record.key) != record:
+            if self._records.get(record.key) != record and record.key not in self._written:
                 self._append(record)
+                self._written.add(record.key)
             self._meet(record)
         except OSError as error:
             self._give_up(error)

@@ -220,6 +220,7 @@ class AggregateTask(Task):
         weights: share of each update; they need not sum to 1.
         restart_seed: of the adapter that follows, for a rule that starts a new one after each round; else None.
         starts: for a rule that adds differences, keys of the global adapters that the updates started from.
+        rows: of each update's blocks that count as its own, where they are not those that its client has trained.
     """
 
     recipe: Recipe
@@ -229,11 +230,13 @@ class AggregateTask(Task):
     weights: tuple[float, ...]
     restart_seed: int | None = None
     starts: tuple[str, ...] = ()
+    rows: tuple[tuple[int, ...], ...] = ()
 
     @property
     def content(self) -> Mapping[str, object]:
         """Return the rule and its inputs; their keys already hold the recipe, and that of an update its start."""
-        return {
+        rows = {"rows": self.rows} if self.rows else {}
+        return rows | {
             "rule": self.rule,
             "base": self.base,
             "updates": self.updates,

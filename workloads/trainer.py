@@ -142,9 +142,11 @@ class TorchTrainer:
         if task.rule == BUFFERED:
             self._states[task.key] = State(adapter=self._buffered(base.adapter, task))
             return task.key
+        states = [self._states[key] for key in task.updates]
+        trained = task.rows or [state.ranks for state in states]
         updates = [
-            Update(adapter=self._states[key].adapter, ranks=self._own_rows(task, self._states[key]), weight=weight)
-            for key, weight in zip(task.updates, task.weights, strict=True)
+            Update(adapter=state.adapter, ranks=self._own_rows(task, ranks), weight=weight)
+            for state, ranks, weight in zip(states, trained, task.weights, strict=True)
         ]
         adapter, delta = self._merged(task, base, updates)
         self._states[task.key] = State(adapter=adapter, base_delta=delta)
@@ -161,15 +163,15 @@ class TorchTrainer:
         starts, adapters = ([self._states[key].adapter for key in keys] for keys in (task.starts, task.updates))
         return buffered(base, starts, adapters, task.weights)
 
-    def _own_rows(self, task: AggregateTask, state: State) -> tuple[int, ...]:
+    def _own_rows(self, task: AggregateTask, trained: tuple[int, ...]) -> tuple[int, ...]:
         """Return how many rows of each block count as a client's own.
 
-        They are those that it has trained. Rows that it has computed with are a part of its product, so that every
+        They are those that it has `trained`. Rows that it has computed with are a part of its product, so that every
         rule but `segment`, which averages over those who trained, takes frozen ones too.
         """
         if self._recipe.dormant == "frozen" and task.rule != "segment":
-            return (self._recipe.rank,) * len(state.ranks)
-        return state.ranks
+            return (self._recipe.rank,) * len(trained)
+        return trained
 
     def _restart(self, task: AggregateTask) -> Adapter:
         assert task.restart_seed is not None

@@ -62,7 +62,12 @@ def played_s(world: World, number: int, plan: ClientPlan, client_round: ClientRo
 
 
 def lags_s(world: World, number: int, plan: ClientPlan, client_round: ClientRound) -> tuple[float, ...]:
-    """Return how much of a client's round, alone, is still to come each time that it turns to the server, in s."""
+    """Return how much of a client's round, alone, is still to come each time that it turns to the server, in s.
+
+    It ranks a client at a server that serves the largest remaining lag first; for others it is left out.
+    """
+    if not world.server.by_priority:
+        return ()
     alone = _played(world, number, plan, client_round)
     return tuple(alone.path_s - at_s for at_s in alone.at_server_s)
 

@@ -139,6 +139,7 @@ class Participant:
         last_span: the span that ended last, which is the cause of the next one; none before the first.
         step: the local step that it is at, from 1.
         num_steps: local steps completed.
+        began_s: when its own work of the round began.
         ended_s: when its own work of the round was over; what follows is waiting for others.
         status: how that ended; None while it is at work.
         lags_s: by which a server that serves by priority ranks it, one for each time that it turns to the server.
@@ -158,11 +159,12 @@ class Participant:
     status: Status | None = None
     lags_s: Sequence[float] = ()
     lanes: Sequence["Participant"] = ()
+    began_s: float = field(init=False)
     energy_j: float | None = field(init=False)
 
     def __post_init__(self) -> None:
         """Start where the clock stands; look up the links once."""
-        self._written_s = self.world.env.now  # until when its time is written down
+        self.began_s = self._written_s = self.world.env.now  # until when its time is written down
         self._doing: tuple[str, str, Transfer | Job | None] = ("", "", None)
         self._num_served = 0
         self._up, self._down, self._latency_s = self.world.routes(self.client, self.round)

@@ -6,7 +6,7 @@ part is therefore taken from the cost model, and the seconds from what was obser
 price is what the cost model asks for a further block; where a device is slower than its profile says, so is its block.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 from simulator.costs.cost import StepCosts
@@ -32,13 +32,14 @@ StepOf = Callable[[int, int, int, int], AnyStepCosts]
 """What a step of the protocol costs, by client, cut, batch size and length, such as `Costs.step`."""
 
 
-def observed_price(c: ClientLog, step_of: StepOf, num_blocks: int) -> BlockPrice:
-    """Return what one block took in a client's round.
+def observed_price(c: ClientLog, step_of: StepOf, num_blocks: int, own_kinds: Container[str]) -> BlockPrice:
+    """Return what one block took on a client's own path through its round.
 
     Args:
         c: the round of a client that has finished it.
         step_of: what a step costs, by cut.
         num_blocks: of the model in which cuts are counted.
+        own_kinds: kinds of spans on its path: what the server does beside it costs the client nothing.
     """
     shares = [_shares(step_of, c.plan.client, c.plan.cut, batch, num_blocks) for batch in c.plan.steps]
     whole = [step_of(c.plan.client, c.plan.cut, batch.num_samples, batch.length_tokens) for batch in c.plan.steps]
@@ -46,7 +47,7 @@ def observed_price(c: ClientLog, step_of: StepOf, num_blocks: int) -> BlockPrice
     server_share = sum(share.on_server_s for share in shares) / sum(step.server_step_s for step in whole)
     return BlockPrice(
         on_client_s=client_share * sum(c.seconds[kind] for kind in ON_CLIENT),
-        on_server_s=server_share * sum(c.seconds.get(kind, 0.0) for kind in ON_SERVER),
+        on_server_s=server_share * sum(c.seconds.get(kind, 0.0) for kind in ON_SERVER if kind in own_kinds),
     )
 
 

@@ -16,6 +16,7 @@ from simulator.participation.selection import largest_cohort
 from simulator.policies.observation import Decision
 from simulator.scenario import Scenario
 from simulator.sections.policy import MovingPolicy
+from simulator.serving import serving
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,7 +113,7 @@ def _server_problems(
     """
     num_at_once = largest_cohort(scenario.selection, num_clients)
     shallowest = np.maximum(1, np.sort(cuts)[:num_at_once]).tolist()
-    needs_bytes = memory.server(shallowest, steps_at_once=scenario.server.steps_at_once(num_at_once)).total_bytes
+    needs_bytes = memory.server(shallowest, steps_at_once=serving(scenario).steps_at_once(num_at_once)).total_bytes
     if needs_bytes <= server.memory_usable_bytes:
         return []
     message = (

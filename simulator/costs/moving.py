@@ -8,7 +8,7 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from simulator.protocols.rounds import CutMove, RoundLog
+from simulator.protocols.rounds import ClientLog, CutMove
 from workloads.counts import ADAPTER_BYTES, WEIGHT_BYTES, Part, adapter_parameters, base_parameters
 
 MOVE_KINDS = ("upload_moments", "download_weights", "download_moments")
@@ -88,13 +88,11 @@ class Holdings:
             return None
         return CutMove(stored_cut=stored if needs_weights else None, cuts=cuts)
 
-    def settle(self, log: RoundLog) -> None:
-        """Note what clients have after a round. Moments of a round that did not count are those from before it."""
-        if self._ships_weights:
-            for c in log.clients:
-                if not _AFTER_WEIGHTS.isdisjoint(c.seconds):  # so they had arrived
-                    self._stored[c.plan.client] = max(self._stored.get(c.plan.client, 0), c.plan.cut)
-        if self._ships_moments:
-            for c in log.finished:
-                earlier = self._cuts.get(c.plan.client, ())
-                self._cuts[c.plan.client] = (*(cut for cut in earlier if cut != c.plan.cut), c.plan.cut)
+    def settle(self, c: ClientLog) -> None:
+        """Note what a client has after a round of its own. Moments of one that did not count are those from before."""
+        client, cut = c.plan.client, c.plan.cut
+        if self._ships_weights and not _AFTER_WEIGHTS.isdisjoint(c.seconds):  # so they had arrived
+            self._stored[client] = max(self._stored.get(client, 0), cut)
+        if self._ships_moments and c.status == "finished":
+            earlier = self._cuts.get(client, ())
+            self._cuts[client] = (*(other for other in earlier if other != cut), cut)

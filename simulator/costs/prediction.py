@@ -81,7 +81,7 @@ def predict(setting: Setting) -> Prediction:
 def _by_cut(setting: Setting, length_tokens: int) -> tuple[CutPrediction, ...]:
     route = _route(setting, int(setting.fleet.device_index[0]))
     num_at_once = largest_cohort(setting.scenario.selection, len(setting.fleet))
-    steps_at_once = setting.scenario.server.steps_at_once(num_at_once)
+    steps_at_once = setting.serving.steps_at_once(num_at_once)
     rows = []
     for row in setting.memory.table(num_clients=num_at_once, steps_at_once=steps_at_once):
         step = _step(setting, 0, row.cut, length_tokens, route)

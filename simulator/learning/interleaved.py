@@ -2,14 +2,14 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from itertools import compress
 
 from simulator.learning.tasks import TaskLearning
 from simulator.protocols.rounds import RoundLog
+from simulator.sections.protocol import RELAYED
 from workloads.aggregators import RELAY
-from workloads.interleaved_tasks import interleave
+from workloads.interleaved_tasks import interleave, whole_ranks
 from workloads.tasks import TrainResult
-
-RELAYED = frozenset({"sl"})
 
 
 class InterleavedLearning(TaskLearning):
@@ -41,8 +41,8 @@ class InterleavedLearning(TaskLearning):
         results = self._trainer.train(tasks)
         counting = [c.plan.client for c in members if c.status == "finished"]
         if counting and self._aggregator != RELAY:
-            updates = [result for result, counts in zip(results, finished, strict=True) if counts]
-            self._aggregate(log.round, self._aggregator, counting, updates)
+            updates, rows = list(compress(results, finished)), list(compress(whole_ranks(tasks), finished))
+            self._aggregate(log.round, self._aggregator, counting, updates, rows)
         else:  # of nobody's client part there is a mean; the server's part is what it is
             last = place[log.order[-1][0]]
             self._aggregate(log.round, RELAY, [members[last].plan.client], [results[last]])

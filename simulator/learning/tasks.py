@@ -147,8 +147,18 @@ class TaskLearning:
         self._trainer.export(self._adapter, folder)
         self._trainer.release([self._adapter])
 
-    def _aggregate(self, round: int, rule: str, clients: Sequence[int], results: Sequence[TrainResult]) -> None:  # noqa: A002
-        """Make the next global adapter of what clients have trained, by their numbers of samples."""
+    def _aggregate(
+        self,
+        round: int,  # noqa: A002
+        rule: str,
+        clients: Sequence[int],
+        results: Sequence[TrainResult],
+        rows: Sequence[tuple[int, ...]] = (),
+    ) -> None:
+        """Make the next global adapter of what clients have trained, by their numbers of samples.
+
+        `rows` are those of each client's blocks that count, where they are not those that it has trained.
+        """
         weights = np.array([self._data.num_samples[client] for client in clients], dtype=np.float64)
         self._start = self._adapter if rule in LEAVE_DELTA else None
         self._adapter = self._trainer.aggregate(
@@ -159,6 +169,7 @@ class TaskLearning:
                 updates=tuple(result.key for result in results),
                 weights=tuple((weights / weights.sum()).tolist()),
                 restart_seed=self._restart_seed(round),
+                rows=tuple(rows),
             )
         )
 

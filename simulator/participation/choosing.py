@@ -4,9 +4,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from devices.problems import shown
 from simulator.draws import generator
-from simulator.own_code import OwnCode
+from simulator.own_functions import checked_selection
 from simulator.participation.oort import History, Ids, oort
 from simulator.participation.selection import Cohort, at_random, deadline, everybody, largest_cohort, over_commit
 from simulator.protocols.rounds import FOR_EVERYBODY, RoundLog
@@ -44,7 +43,8 @@ class Choosing:
             return SELECTIONS[section.kind](reachable, self._num_clients, rng, section)
         if isinstance(section, OortSelection):
             wanted = largest_cohort(section, self._num_clients)
-            return Cohort(clients=oort(reachable, wanted, rng, section, self._history), terms=FOR_EVERYBODY)
+            chosen = oort(reachable, wanted, rng, section, self._history, now=number)
+            return Cohort(clients=chosen, terms=FOR_EVERYBODY)
         assert self._own is not None  # the user's own is the only other one that remembers
         return self._own(reachable, rng, section, self._history)
 
@@ -58,22 +58,3 @@ class Choosing:
             self._history.duration_s[client] = c.end_s - c.start_s
             if result is not None:
                 self._history.loss[client] = np.sqrt(np.mean(np.square(result.losses)))
-
-
-def checked_selection(own: OwnCode) -> Callable[..., Cohort]:
-    """Return the user's own selection, which is told what is wrong with its cohorts."""
-    function = own.load()
-
-    def choose(reachable: Ids, rng: np.random.Generator, section: OwnSelection, history: History) -> Cohort:
-        cohort = own.guarded(lambda: function(reachable, rng, section, history))
-        if not isinstance(cohort, Cohort):
-            raise own.problem(f"'{own.name}' has to return a Cohort, got {shown(cohort)}")
-        clients = np.unique(np.asarray(cohort.clients, dtype=np.int64))
-        most = len(reachable) if section.count is None else section.count
-        if not 0 < len(clients) <= most or len(clients) < len(cohort.clients) or not np.isin(clients, reachable).all():
-            raise own.problem(
-                f"'{own.name}' has to choose from 1 to {most:,} different clients of those who can be reached"
-            )
-        return Cohort(clients=clients, terms=cohort.terms)
-
-    return choose

@@ -50,12 +50,13 @@ class History:
         )
 
 
-def oort(reachable: Ids, wanted: int, rng: np.random.Generator, section: OortSelection, history: History) -> Ids:
-    """Return `wanted` of those who can be reached, or all if they are fewer; rising numbers."""
+def oort(
+    reachable: Ids, wanted: int, rng: np.random.Generator, section: OortSelection, history: History, *, now: int
+) -> Ids:
+    """Return `wanted` of those who can be reached in round `now`, or all if they are fewer; rising numbers."""
     if len(reachable) <= wanted:
         return reachable
     uniform = rng.random(len(history.last_round))
-    now = int(history.last_round.max()) + 1
     is_known = history.last_round[reachable] > 0
     known, unknown = reachable[is_known], reachable[~is_known]
     share = max(section.least_exploration, section.exploration * section.exploration_decay ** (now - 1))
@@ -68,20 +69,19 @@ def oort(reachable: Ids, wanted: int, rng: np.random.Generator, section: OortSel
 def utilities(clients: Ids, now: int, section: OortSelection, history: History) -> Floats:
     """Return the utility of known clients: |B| sqrt(mean loss²), and a power of preferred over own time for slow ones.
 
-    Where nothing is learned, or a loss is not a number, all learn as much, and durations alone decide.
+    Where nothing is learned, or a loss is not a number, durations alone decide: all are worth as much otherwise.
     """
     if not len(clients):
         return np.zeros(0)
+    worth = np.ones(len(clients))
     learning = history.num_samples[clients] * history.loss[clients]
-    learning = (
-        learning / learning.max() if np.isfinite(learning).all() and learning.max() > 0 else np.ones(len(clients))
-    )
-    bonus = np.sqrt(STALENESS * math.log(now) / history.last_round[clients])
+    if np.isfinite(learning).all() and learning.max() > 0:
+        worth = learning / learning.max() + np.sqrt(STALENESS * math.log(now) / history.last_round[clients])
     duration_s = history.duration_s[clients]
     preferred_s = np.percentile(duration_s, section.preferred_percentile)
     slow = duration_s > preferred_s
     factor = np.where(slow, (preferred_s / duration_s) ** section.penalty, 1.0)
-    utility: Floats = (learning + bonus) * factor
+    utility: Floats = worth * factor
     return utility
 
 

@@ -2,20 +2,18 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from numbers import Integral
 
 import numpy as np
 
-from devices.problems import shown
 from simulator.costs.fit import held
 from simulator.draws import uniforms
-from simulator.own_code import OwnCode
+from simulator.own_functions import checked_policy
 from simulator.policies.bandit import bandit
 from simulator.policies.dtfl import dtfl
 from simulator.policies.fixed import fixed, memory_greedy, per_device, random, unsplit
 from simulator.policies.foresight import Foresight
 from simulator.policies.heuristics import rate_threshold, weighted_cost
-from simulator.policies.observation import Decision, Memory, Observation
+from simulator.policies.observation import CutCosts, Decision, Memory, Observation
 from simulator.policies.observe import Ahead, observations, unseen
 from simulator.policies.optimal import optimal
 from simulator.policies.splitft import splitft
@@ -57,12 +55,13 @@ class Cuts:
     Args:
         setting: what the run works with.
         foresight: predicts rounds.
+        next_of: told a client and the number of the next round, returns by which number its next batches are found.
     """
 
-    def __init__(self, setting: Setting, foresight: Foresight) -> None:
+    def __init__(self, setting: Setting, foresight: Foresight, next_of: Callable[[int, int], int]) -> None:
         self.now: dict[int, int] = {}
         self.reasons: dict[int, str] = {}
-        self._setting, self._foresight = setting, foresight
+        self._setting, self._foresight, self._next_of = setting, foresight, next_of
         own = setting.own_code.get("policy.kind")
         kind = setting.scenario.policy.kind
         self._policy = POLICIES[kind] if own is None else checked_policy(own)
@@ -83,27 +82,36 @@ class Cuts:
         self._decide([self._latest(client, number, draw) for client, draw in zip(asked, draws, strict=True)])
 
     def after_round(self, log: RoundLog, validated: Mapping[int, EvalResult]) -> None:
-        """Look at what those did who finished; decide on their cuts, where that is due and not for later."""
+        """Look at what those did who finished; decide on their cuts, where that is due and not for later.
+
+        Where clients take turns in their own time it is due by a client's own count, as its measuring itself is. A turn
+        that had begun before the last decision says nothing of what that has brought; the next one does.
+        """
         if not self._setting.is_split:
             return
         number, latest = log.round + 1, {c.plan.client: c for c in log.finished}
         ahead = {
-            client: Ahead(draw=draw, costs=self._foresight.costs(client, number, latest[client]))
+            client: Ahead(draw=draw, costs=self._costs(client, number, latest[client]))
             for client, draw in zip(latest, self._draws(list(latest), number), strict=True)
         }
         seen = observations(self._setting, log, validated, ahead)
         if self._is_joint and self._reads_news:
             self._news |= {o.client: (o, latest[o.client]) for o in seen}
-        elif not self._is_joint and log.round % self._setting.decide_every == 0:
-            self._decide(seen)
+        elif not self._is_joint:
+            every = self._setting.decide_every
+            due = {c.plan.client for c in log.finished if (c.plan.turn or log.round) % every == 0}
+            self._decide([o for o in seen if o.client in due and o.cut == self.now[o.client]])
 
     def _latest(self, client: int, number: int, draw: float) -> Observation:
         """Return what is known of a client; what has been seen of it is told once."""
         if client in self._news:
             news, last = self._news.pop(client)
-            return dataclasses.replace(news, draw=draw, costs=self._foresight.costs(client, number, last))
-        ahead = Ahead(draw=draw, costs=self._foresight.costs(client, number))
+            return dataclasses.replace(news, draw=draw, costs=self._costs(client, number, last))
+        ahead = Ahead(draw=draw, costs=self._costs(client, number))
         return unseen(self._setting, client, self.now.get(client), ahead)
+
+    def _costs(self, client: int, number: int, last: ClientLog | None = None) -> CutCosts:
+        return self._foresight.costs(client, self._next_of(client, number), last)
 
     def _decide(self, seen: Sequence[Observation]) -> None:
         """Give those clients a cut that are observed; the others keep theirs."""
@@ -117,27 +125,3 @@ class Cuts:
         seed, numbers = self._setting.scenario.seed.fleet, np.array(clients, dtype=np.int64)
         drawn: list[float] = uniforms(seed, "cut", clients=numbers, round=number)[:, 0].tolist()
         return drawn
-
-
-def checked_policy(own: OwnCode) -> Callable[..., Decision]:
-    """Return the user's own policy, which is told what is wrong with its decisions."""
-    function = own.load()
-
-    def policy(seen: Sequence[Observation], memory: Memory, section: object) -> Decision:
-        decision = own.guarded(lambda: function(seen, memory, section))
-        if not isinstance(decision, Decision):
-            raise own.problem(f"'{own.name}' has to return a Decision, got {shown(decision)}")
-        for o in seen:
-            cut = decision.cuts.get(o.client)
-            if not isinstance(cut, Integral) or isinstance(cut, bool) or cut not in o.allowed:
-                raise own.problem(
-                    f"'{own.name}' gives client {o.client} the cut {shown(cut)}; allowed: {o.min_cut} to {o.max_cut}"
-                )
-        clients = [o.client for o in seen]
-        return Decision(
-            cuts={client: int(decision.cuts[client]) for client in clients},
-            reasons={client: decision.reasons.get(client, own.name) for client in clients},
-            memory=decision.memory,
-        )
-
-    return policy

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from simulator.policies.observation import Decision, Floats, Memory, Observation
+from simulator.policies.observation import Decision, Memory, Observation
 from simulator.sections.policy import DtflPolicy
 
 
@@ -16,10 +16,11 @@ def dtfl(observations: Sequence[Observation], memory: Memory, settings: DtflPoli
     """Return for each client the deepest cut with which it is no later than the straggler has to be.
 
     The straggler is the client whose best time over its cuts is the longest: T = max over clients of min over cuts.
-    `memory` holds each client's moving average of its slowdown.
+    A slow client computes longer, which a server that works meanwhile may hide: times are put together as the protocol
+    does. `memory` holds the moving average of the slowdown of each client that has been observed.
     """
-    slowdowns = {**memory, **{o.client: _slowdown(o, memory, settings) for o in observations}}
-    times_s = [_times_s(o, slowdowns[o.client]) for o in observations]
+    slowdowns = {**memory, **{o.client: _averaged(o, memory, settings) for o in observations if o.busy_s is not None}}
+    times_s = [o.seconds().slowed(slowdowns.get(o.client, 1.0)).path_s for o in observations]
     straggler_s = max(float(times.min()) for times in times_s)
     cuts, reasons = {}, {}
     for o, times in zip(observations, times_s, strict=True):
@@ -28,12 +29,6 @@ def dtfl(observations: Sequence[Observation], memory: Memory, settings: DtflPoli
     return Decision(cuts=cuts, reasons=reasons, memory=slowdowns)
 
 
-def _slowdown(o: Observation, memory: Memory, settings: DtflPolicy) -> float:
-    before: float = memory.get(o.client, 1.0 if o.busy_s is None else o.costs.slowdown)
-    return before if o.busy_s is None else before + settings.smoothing * (o.costs.slowdown - before)
-
-
-def _times_s(o: Observation, slowdown: float) -> Floats:
-    """Return the client's round by cut; a slow client computes longer, which a server that works meanwhile may hide."""
-    seconds = o.seconds()
-    return seconds.path_s + (slowdown - 1) * seconds.client_s
+def _averaged(o: Observation, memory: Memory, settings: DtflPolicy) -> float:
+    before: float = memory.get(o.client, o.costs.slowdown)
+    return before + settings.smoothing * (o.costs.slowdown - before)

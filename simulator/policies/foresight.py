@@ -79,7 +79,7 @@ class Foresight:
 
         Args:
             client: its number.
-            number: of the round, whose batches are known.
+            number: of the round, or of its own turn, whose batches are known.
             last: its last round; None before its first.
         """
 
@@ -96,14 +96,17 @@ class Foresight:
         for batch, num in Counter(steps).items():
             total += num * (self._work(device, batch, ()) - nothing)
         client_s, server_s, num_messages, up_bytes, down_bytes = total
-        fleet, links = self._setting.fleet, self._setting.server_links
+        links, (uplinks, downlinks) = self._setting.server_links, self._lone_rates
         transfer_s: Floats = (
-            num_messages * (float(fleet.latency_s[client]) + links.latency_s)
-            + up_bytes / min(float(fleet.uplink_bytes_per_s[client]), links.uplink_bytes_per_s)
-            + down_bytes / min(float(fleet.downlink_bytes_per_s[client]), links.downlink_bytes_per_s)
+            num_messages * (float(self._setting.fleet.latency_s[client]) + links.latency_s)
+            + up_bytes / min(float(uplinks[client]), links.uplink_bytes_per_s)
+            + down_bytes / min(float(downlinks[client]), links.downlink_bytes_per_s)
         )
-        both_s = np.maximum(client_s, server_s) if self._is_beside else client_s + server_s
-        return RoundSeconds(client_s=client_s, transfer_s=transfer_s, server_s=server_s, path_s=both_s + transfer_s)
+        return RoundSeconds(client_s=client_s, transfer_s=transfer_s, server_s=server_s, is_beside=self._is_beside)
+
+    @functools.cached_property
+    def _lone_rates(self) -> tuple[Floats, Floats]:
+        return self._setting.connections.lone_rates(self._setting.fleet)
 
     def _slowdown(self, last: ClientLog) -> float:
         plan = last.plan

@@ -1,9 +1,9 @@
 """What a cut policy sees and what it answers."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,20 +13,37 @@ Memory: TypeAlias = Mapping[Any, Any]
 """What a policy wants to be given at its next call; policies keep nothing elsewhere."""
 
 
-class RoundSeconds(NamedTuple):
-    """Seconds that a client's next round would take of each resource, with nobody else there, by cut from 1.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RoundSeconds:
+    """Seconds that a client's next round would take of each resource, with nobody else there, by cut.
 
     Attributes:
         client_s: it computes.
         transfer_s: its messages travel, latency included.
         server_s: the server computes for it.
-        path_s: from the start of the round until it has handed in, as the protocol puts these together.
+        is_beside: whether the server does so while the client computes, so that the longer of the two counts.
     """
 
     client_s: Floats
     transfer_s: Floats
     server_s: Floats
-    path_s: Floats
+    is_beside: bool = False
+
+    @cached_property
+    def path_s(self) -> Floats:
+        """Return the time from the start of the round until it has handed in."""
+        if self.is_beside:
+            return np.maximum(self.client_s, self.server_s) + self.transfer_s
+        return self.client_s + self.server_s + self.transfer_s
+
+    def slowed(self, factor: float) -> "RoundSeconds":
+        """Return the same for a client that computes `factor` times as long."""
+        return replace(self, client_s=factor * self.client_s)
+
+    def at(self, cuts: slice) -> "RoundSeconds":
+        """Return a part of it: places in the arrays, not cuts."""
+        parts = {name: getattr(self, name)[cuts] for name in ("client_s", "transfer_s", "server_s")}
+        return replace(self, **parts)
 
 
 class CutCosts:
@@ -65,15 +82,17 @@ class Observation:
         min_cut, max_cut: the cuts allowed to it, inclusive: the scenario's bounds, the model and its memory.
         busy_s: seconds a step that its own path took in the last round, waiting for others excluded, scaled to the
             cohort's mean padded tokens; None before its first round, and where nothing new has been seen of it.
-        step_s: the same with the wait for its turn at the server.
+        step_s: the same with its waiting for the server, whichever way the protocol makes it wait.
         client_block_s: seconds a step that one block took on the client (forward, backward, optimizer), scaled
             likewise.
-        server_block_s: seconds a step that one block took on the server, scaled likewise.
+        server_block_s: seconds a step of its own path that one block took on the server, scaled likewise; 0 where the
+            client does not wait for what the server does.
         performance: validation token accuracy of its adapter, higher is better; None where nothing is learned, or
             where the policy does not ask for it.
         uplink_bytes_per_s: of its own connection.
         draw: a random number in [0, 1) that belongs to this client and this round.
-        slots: of the server.
+        slots: steps that the server takes at a time.
+        is_relayed: whether clients work one after another, so that a round is the sum of their paths.
         costs: what its next round would cost it at each cut.
     """
 
@@ -90,6 +109,7 @@ class Observation:
     uplink_bytes_per_s: float
     draw: float
     slots: int
+    is_relayed: bool
     costs: CutCosts
 
     @property
@@ -103,8 +123,7 @@ class Observation:
 
     def seconds(self) -> RoundSeconds:
         """Return what the next round would cost at the allowed cuts: arrays with `min_cut` in place 0."""
-        allowed = slice(self.min_cut - 1, self.max_cut)
-        return RoundSeconds(*(values[allowed] for values in self.costs.seconds))
+        return self.costs.seconds.at(slice(self.min_cut - 1, self.max_cut))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

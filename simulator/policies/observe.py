@@ -8,15 +8,20 @@ from simulator.costs.block_price import observed_price
 from simulator.costs.moving import MOVE_KINDS
 from simulator.costs.step_prediction import step_of
 from simulator.policies.observation import CutCosts, Observation
-from simulator.protocols import local_loss, u_shape
-from simulator.protocols.phases import SPLIT_STEP_KINDS
+from simulator.protocols import local_loss, sfl_pipelined, u_shape
+from simulator.protocols.phases import SPLIT_STEP, StepKinds
 from simulator.protocols.rounds import ClientLog, RoundLog
 from simulator.records.runs import ClientRow, RoundRow
+from simulator.sections.protocol import RELAYED
 from simulator.setting import Setting
 from workloads.tasks import EvalResult, TrainResult
 
-STEP_KINDS = {"local-loss": local_loss.STEP_KINDS, "u-shape": u_shape.STEP_KINDS}
-"""What a client's own step consists of, where that is not a split step."""
+STEPS: Mapping[str, StepKinds] = {
+    "local-loss": local_loss.STEP,
+    "u-shape": u_shape.STEP,
+    "sfl-pipelined": sfl_pipelined.STEP,
+}
+"""What a client's own step consists of, where that is not a plain split step."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,7 +47,8 @@ def unseen(setting: Setting, client: int, cut: int | None, ahead: Ahead) -> Obse
         performance=None,
         uplink_bytes_per_s=float(setting.fleet.uplink_bytes_per_s[client]),
         draw=ahead.draw,
-        slots=setting.scenario.server.slots,
+        slots=setting.serving.slots,
+        is_relayed=setting.scenario.protocol.kind in RELAYED,
         costs=ahead.costs,
     )
 
@@ -64,12 +70,11 @@ def client_row(
     setting: Setting,
     number: int,
     c: ClientLog,
-    reason: str,
     *,
     trained: Mapping[int, TrainResult],
     validated: Mapping[int, EvalResult],
 ) -> ClientRow:
-    """Return the record of one client in a round; `reason` says why it had its cut."""
+    """Return the record of one client in a round."""
     client = c.plan.client
     result, check = trained.get(client), validated.get(client)
     return ClientRow(
@@ -80,7 +85,7 @@ def client_row(
         cut=c.plan.cut,
         priced_cut=setting.models.priced_cut(c.plan.cut),
         max_cut=setting.max_cut(client),
-        cut_reason=reason,
+        cut_reason=c.plan.cut_reason,
         moved_bytes=sum(c.num_bytes.get(kind, 0) for kind in MOVE_KINDS),
         num_steps=c.num_steps,
         num_tokens=sum(batch.num_real_tokens for batch in c.plan.steps[: c.num_steps]),
@@ -119,13 +124,12 @@ def _observation(
 ) -> Observation:
     client, cut = c.plan.client, c.plan.cut
     per_step = scale / len(c.plan.steps)
-    price = observed_price(c, step_of(setting.scenario.protocol, setting.costs), setting.shape.num_blocks)
-    kinds = STEP_KINDS.get(setting.scenario.protocol.kind, SPLIT_STEP_KINDS)
-    busy_s = sum(c.seconds[kind] for kind in kinds) * per_step
+    kinds = STEPS.get(setting.scenario.protocol.kind, SPLIT_STEP)
+    price = observed_price(c, step_of(setting.scenario.protocol, setting.costs), setting.shape.num_blocks, kinds.own)
     return dataclasses.replace(
         unseen(setting, client, cut, ahead),
-        busy_s=busy_s,
-        step_s=busy_s + c.seconds.get("server_wait", 0.0) * per_step,
+        busy_s=sum(c.seconds[kind] for kind in kinds.own) * per_step,
+        step_s=sum(c.seconds.get(kind, 0.0) for kind in kinds.elapsed) * per_step,
         client_block_s=price.on_client_s * per_step,
         server_block_s=price.on_server_s * per_step,
         performance=None if validated is None else validated.token_accuracy,

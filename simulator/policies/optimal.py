@@ -12,10 +12,14 @@ def optimal(observations: Sequence[Observation], memory: Memory, settings: Optim
     """Return the cuts that minimise max(longest path, the server's work / slots); ours, after Wei & Chen.
 
     A path is a client's round without waiting and a work its seconds of the server, both as predicted. No round can be
-    shorter than either bound; one with queues may be longer than both.
+    shorter than either bound; one with queues may be longer than both. Where clients work one after another a round is
+    the sum of their paths, and each takes its shortest.
     """
     seconds = [o.seconds() for o in observations]
-    places = least_round([s.path_s for s in seconds], [s.server_s for s in seconds], observations[0].slots)
+    if observations[0].is_relayed:
+        places = [int(np.argmin(s.path_s)) for s in seconds]
+    else:
+        places = least_round([s.path_s for s in seconds], [s.server_s for s in seconds], observations[0].slots)
     reasons = {}
     for o, place, s in zip(observations, places, seconds, strict=True):
         reasons[o.client] = "shortest path" if place == int(np.argmin(s.path_s)) else "spares the server"

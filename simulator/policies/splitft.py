@@ -8,6 +8,7 @@ its z-score. Less than one whole block is a dead band, which is what makes the c
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from simulator.policies.observation import Decision, Memory, Observation
 from simulator.sections.policy import SplitFTPolicy
@@ -17,31 +18,46 @@ MIN_STD_FRAC = 0.02  # performances closer together than this fraction of their 
 
 
 def splitft(observations: Sequence[Observation], memory: Memory, settings: SplitFTPolicy) -> Decision:
-    """Return the next cuts; `memory` holds each client's moving average of its step time at its present cut, in s."""
-    average_s = {**memory, **{o.client: _averaged(o, memory, settings) for o in observations if o.busy_s is not None}}
-    known = [o for o in observations if o.busy_s is not None]
-    mean_s = sum(average_s[o.client] for o in known) / len(known) if known else 0.0
-    scores = _z_scores([o.performance for o in known])
+    """Return the next cuts; `memory` holds what is `Known` of each client that has been observed.
+
+    Means are over all of them, so that it does not matter who else has been observed this time.
+    """
+    known = {**memory, **{o.client: _known(o, memory, settings) for o in observations if o.busy_s is not None}}
+    mean_s = sum(client.average_s for client in known.values()) / len(known) if known else 0.0
+    scores = dict(zip(known, _z_scores([client.performance for client in known.values()]), strict=True))
     cuts, reasons = {}, {}
     for o in observations:
         if o.cut is None or o.busy_s is None:
             cuts[o.client] = o.clip(settings.initial_cut if o.cut is None else o.cut)
             reasons[o.client] = "initial"
-    for o, score in zip(known, scores, strict=True):
-        assert o.cut is not None  # what has been observed has been somewhere
-        delta_s = _seconds_of_one_more_block(o)
-        gap = _bounded((mean_s - average_s[o.client]) / delta_s, settings.max_move)
-        raw = settings.gamma_res * gap + settings.gamma_perf * score
+            continue
+        average_s, delta_s = known[o.client].average_s, _seconds_of_one_more_block(o)
+        gap = _bounded((mean_s - average_s) / delta_s, settings.max_move)
+        raw = settings.gamma_res * gap + settings.gamma_perf * scores[o.client]
         cut = o.clip(o.cut + math.trunc(_bounded(raw, settings.max_move)))
         cuts[o.client], reasons[o.client] = cut, _reason(cut - o.cut, settings.gamma_res * gap, raw)
-        average_s[o.client] += (cut - o.cut) * delta_s  # what it would have been at the new cut
-    return Decision(cuts=cuts, reasons=reasons, memory=average_s)
+        moved_s = average_s + (cut - o.cut) * delta_s  # what it would have been at the new cut
+        known[o.client] = known[o.client]._replace(average_s=moved_s)
+    return Decision(cuts=cuts, reasons=reasons, memory=known)
 
 
-def _averaged(o: Observation, memory: Memory, settings: SplitFTPolicy) -> float:
+class Known(NamedTuple):
+    """What is remembered of a client.
+
+    Attributes:
+        average_s: moving average of its step time, at its present cut, in s.
+        performance: the latest; None where it is not known.
+    """
+
+    average_s: float
+    performance: float | None
+
+
+def _known(o: Observation, memory: Memory, settings: SplitFTPolicy) -> Known:
     assert o.busy_s is not None
-    before: float = memory.get(o.client, o.busy_s)
-    return before + settings.smoothing * (o.busy_s - before)
+    before: Known = memory.get(o.client, Known(o.busy_s, None))
+    average_s = before.average_s + settings.smoothing * (o.busy_s - before.average_s)
+    return Known(average_s, before.performance if o.performance is None else o.performance)
 
 
 def _seconds_of_one_more_block(o: Observation) -> float:

@@ -60,7 +60,7 @@ def gather(
             world=world,
             client=plan.client,
             round=number,
-            lags_s=_lags_s(world, number, plan, client_round) if is_ranked else (),
+            lags_s=lags_s(world, number, plan, client_round) if is_ranked else (),
         )
         for plan in plans
     ]
@@ -142,7 +142,7 @@ def round_log(
         clients.append(
             ClientLog(
                 plan=plan,
-                start_s=start_s,
+                start_s=me.began_s,
                 end_s=me.ended_s,
                 seconds=me.seconds,
                 num_bytes=me.num_bytes,
@@ -232,8 +232,3 @@ def _leaves_s(world: World, number: int, plan: ClientPlan, client_round: ClientR
         return plan.leaves_s
     fails_s: float = world.env.now + plan.fails_frac * path_s(world, number, plan, client_round)
     return min(plan.leaves_s, fails_s)
-
-
-def _lags_s(world: World, number: int, plan: ClientPlan, client_round: ClientRound) -> Sequence[float]:
-    """Return what ranks a client at a server that serves the largest remaining lag first; others need no rank."""
-    return lags_s(world, number, plan, client_round) if world.server.by_priority else ()

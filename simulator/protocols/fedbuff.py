@@ -19,7 +19,7 @@ from functools import partial
 
 import simpy
 
-from simulator.clock.alone import path_s
+from simulator.clock.alone import lags_s, path_s
 from simulator.clock.world import Participant, World
 from simulator.protocols.barrier import Moment
 from simulator.protocols.rounds import FOR_EVERYBODY, ClientLog, ClientPlan, RoundLog, Terms
@@ -83,11 +83,20 @@ class FedBuff:
         buffer_size: how many differences are aggregated at once.
         max_staleness: of a difference that counts, in aggregations since its start.
         again: asked whenever a client may start again at once.
+        on_end: told of each turn when it ends, whichever way, before its client starts again.
     """
 
-    def __init__(self, *, buffer_size: int, max_staleness: int, again: Again) -> None:
-        self._buffer_size, self._max_staleness, self._again = buffer_size, max_staleness, again
-        self._version = 0
+    def __init__(
+        self,
+        *,
+        buffer_size: int,
+        max_staleness: int,
+        again: Again,
+        on_end: Callable[[ClientLog], None] = lambda _log: None,
+    ) -> None:
+        self._buffer_size, self._max_staleness = buffer_size, max_staleness
+        self._again, self._on_end = again, on_end
+        self._version, self._terms = 0, FOR_EVERYBODY
         self._at_work: dict[int, Turn] = {}
         self._ended: list[Turn] = []  # for the round that is running or, while the server aggregates, the next one
         self._resting: list[Turn] = []
@@ -111,10 +120,11 @@ class FedBuff:
             world: where.
             number: of the round.
             plans: of clients that are not at work.
-            terms: how long each turn may take; how many are needed is for the buffer to say.
+            terms: how long turns may take that begin in this round; how many are needed is for the buffer to say.
         """
         start_s, version = world.env.now, self._version
-        turns = world.run(self._round(world, number, plans, terms))
+        self._terms = terms
+        turns = world.run(self._round(world, number, plans))
         return RoundLog(
             round=number,
             start_s=start_s,
@@ -127,14 +137,14 @@ class FedBuff:
         )
 
     def _round(
-        self, world: World, number: int, plans: Sequence[ClientPlan], terms: Terms
+        self, world: World, number: int, plans: Sequence[ClientPlan]
     ) -> Generator[simpy.Event, object, list[Turn]]:
         self._release()
         for turn in self._at_work.values():
             turn.me.round = number
         self._closed = closed = world.env.event()
         for plan in plans:
-            self._begin(world, number, plan, terms)
+            self._begin(world, number, plan)
         if self._is_full() or not self._at_work:
             self._close()
         yield closed
@@ -145,24 +155,26 @@ class FedBuff:
         self._release()
         return turns
 
-    def _begin(self, world: World, number: int, plan: ClientPlan, terms: Terms) -> None:
-        me, now_s = Participant(world=world, client=plan.client, round=number), world.env.now
+    def _begin(self, world: World, number: int, plan: ClientPlan) -> None:
+        lags, now_s = lags_s(world, number, plan, client_round), world.env.now
+        me = Participant(world=world, client=plan.client, round=number, lags_s=lags)
         turn = self._at_work[plan.client] = Turn(me=me, plan=plan, version=self._version, start_s=now_s)
-        me.begin(client_round(me, plan)).callbacks.append(lambda _: self._end(turn, terms))
+        me.begin(client_round(me, plan)).callbacks.append(lambda _: self._end(turn))
         leaves_s = plan.leaves_s
         if plan.fails_frac is not None:
             leaves_s = min(leaves_s, now_s + plan.fails_frac * path_s(world, number, plan, client_round))
         if leaves_s < math.inf:
             Moment(world.env, leaves_s, partial(me.stop, "dropped"))
-        if terms.deadline_s < math.inf:
-            Moment(world.env, now_s + terms.deadline_s, partial(me.stop, "late"))
+        if self._terms.deadline_s < math.inf:
+            Moment(world.env, now_s + self._terms.deadline_s, partial(me.stop, "late"))
 
-    def _end(self, turn: Turn, terms: Terms) -> None:
+    def _end(self, turn: Turn) -> None:
         """Take a turn's result into the buffer, if it counts, and let its client go on, if it may."""
         me = turn.me
         del self._at_work[me.client]
         turn.is_stale = self._version - turn.version > self._max_staleness
         me.wait_until_now()  # no time has passed: its device is as warm as it is
+        self._on_end(turn.log(self._version))
         self._ended.append(turn)
         if self._is_full():
             self._close()
@@ -171,7 +183,7 @@ class FedBuff:
         if following is None:
             self._resting.append(turn)
         else:
-            self._begin(me.world, me.round, following, terms)
+            self._begin(me.world, me.round, following)
         if not self._at_work:
             self._close()
 

@@ -14,11 +14,13 @@ from simulator.clock.alone import played_s
 from simulator.clock.lane import Lane
 from simulator.clock.world import Participant, Steps, World
 from simulator.protocols.barrier import synchronous_round
-from simulator.protocols.phases import fetch, hand_in, measure
+from simulator.protocols.phases import StepKinds, fetch, hand_in, measure
 from simulator.protocols.rounds import FOR_EVERYBODY, ClientPlan, RoundLog, Terms
+from simulator.records.runs import OUTSIDE_STEPS
 
-STEP_KINDS = ("client_forward", "upload_activations", "upload_labels", "client_backward", "client_optimizer")
-"""What a step consists of for the client; the server's goes on beside it."""
+_OWN_KINDS = ("client_forward", "upload_activations", "upload_labels", "client_backward", "client_optimizer")
+STEP = StepKinds(own=_OWN_KINDS, elapsed=(*_OWN_KINDS, "overlap_wait"))
+"""What a step consists of for the client; the server's goes on beside it, and is waited for at the end of the round."""
 
 
 def client_round(me: Participant, plan: ClientPlan) -> Steps:
@@ -35,6 +37,9 @@ def client_round(me: Participant, plan: ClientPlan) -> Steps:
         yield from me.compute("client_backward", step.client_backward_s)
         yield from me.compute("client_optimizer", step.client_optimizer_s)
         me.num_steps += 1
+    me.step = OUTSIDE_STEPS
+    if plan.validation:  # what is measured is the client's part with the server's, once that has been trained, too
+        yield from me.wait_for("overlap_wait", served)
     yield from measure(me, plan)
     yield from hand_in(me, plan)
     yield from me.wait_for("overlap_wait", served)

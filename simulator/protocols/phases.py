@@ -1,13 +1,27 @@
 """The phases of a client's round that protocols share: fetch, train a step with the server, measure, hand in."""
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from simulator.clock.world import Participant, Steps
 from simulator.protocols.moving import move_cut
 from simulator.protocols.rounds import ClientPlan, PaddedBatch
 from simulator.records.runs import OUTSIDE_STEPS
 
-SPLIT_STEP_KINDS = (
+
+class StepKinds(NamedTuple):
+    """Of which kinds of spans a protocol's step consists for one client.
+
+    Attributes:
+        own: its path through the step, as if nobody else were there; waiting is not a part of it.
+        elapsed: all that passes from the step's begin to its end, waiting included, one after another.
+    """
+
+    own: tuple[str, ...]
+    elapsed: tuple[str, ...]
+
+
+_SPLIT_KINDS = (
     "client_forward",
     "upload_activations",
     "upload_labels",
@@ -16,7 +30,8 @@ SPLIT_STEP_KINDS = (
     "client_backward",
     "client_optimizer",
 )
-"""What `split_step` consists of for one client; waiting for others is not a part of it."""
+SPLIT_STEP = StepKinds(own=_SPLIT_KINDS, elapsed=(*_SPLIT_KINDS, "server_wait"))
+"""What `split_step` consists of."""
 
 
 def fetch(me: Participant, plan: ClientPlan) -> Steps:

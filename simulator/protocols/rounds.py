@@ -53,6 +53,7 @@ class ClientPlan:
     Attributes:
         client: its number.
         cut: decoder blocks on the client.
+        cut_reason: why, in a few words for tables.
         steps: one padded batch for each local step.
         validation: batches of the client's own validation part that its policy wants to see measured; mostly empty.
         stacked: what aggregations have left to the base model since it last took part: rows for each block, or none.
@@ -65,6 +66,7 @@ class ClientPlan:
     client: int
     cut: int
     steps: tuple[PaddedBatch, ...]
+    cut_reason: str = ""
     validation: tuple[PaddedBatch, ...] = ()
     stacked: tuple[int, ...] = ()
     move: CutMove | None = None
@@ -95,7 +97,7 @@ class ClientLog:
 
     Attributes:
         plan: what it was asked to do.
-        start_s, end_s: from the start of its round to the end of its own work; waiting for others comes after.
+        start_s, end_s: from the start of its own work to its end; waiting for others comes after, and in `sl` before.
         seconds, num_bytes: totals by span kind.
         num_steps: local steps that it has completed.
         status: whether it counts.

@@ -17,8 +17,11 @@ from simulator.clock.lane import Lane
 from simulator.clock.world import Participant, Steps, World
 from simulator.costs.cost import StepCosts
 from simulator.protocols.barrier import synchronous_round
-from simulator.protocols.phases import fetch, hand_in, measure, split_step
+from simulator.protocols.phases import SPLIT_STEP, StepKinds, fetch, hand_in, measure, split_step
 from simulator.protocols.rounds import FOR_EVERYBODY, ClientPlan, RoundLog, Terms
+
+STEP = StepKinds(own=SPLIT_STEP.own, elapsed=("client_forward", "overlap_wait", "client_backward", "client_optimizer"))
+"""What a step consists of: on its own path nothing is taken to overlap; what passes is its own work and its waits."""
 
 
 def micro_batches(num_samples: int, num_parts: int) -> list[int]:

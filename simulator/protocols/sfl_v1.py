@@ -8,10 +8,8 @@ from collections.abc import Sequence
 
 from simulator.clock.world import Participant, Steps, World
 from simulator.protocols.barrier import synchronous_round
-from simulator.protocols.phases import SPLIT_STEP_KINDS, fetch, hand_in, measure, split_step
+from simulator.protocols.phases import fetch, hand_in, measure, split_step
 from simulator.protocols.rounds import FOR_EVERYBODY, ClientPlan, RoundLog, Terms
-
-STEP_KINDS = SPLIT_STEP_KINDS
 
 
 def client_round(me: Participant, plan: ClientPlan) -> Steps:

@@ -12,18 +12,16 @@ import simpy
 
 from simulator.clock.world import Participant, Steps, World
 from simulator.protocols.barrier import gather, round_log, settle
-from simulator.protocols.phases import SPLIT_STEP_KINDS, fetch, hand_in, measure, split_step
+from simulator.protocols.phases import fetch, hand_in, measure, split_step
 from simulator.protocols.rounds import FOR_EVERYBODY, ClientPlan, RoundLog, Terms
 
 Order = tuple[tuple[int, int], ...]
-
-STEP_KINDS = SPLIT_STEP_KINDS
 
 
 def client_round(me: Participant, plan: ClientPlan, order: list[tuple[int, int]]) -> Steps:
     """Take one client through a round, as in V1; `order` notes each (client, step) when the server has stepped for it.
 
-    Its steps end in the order of their arrival, where the server has one slot and serves who comes first.
+    The server takes one step at a time, so they end in the order in which it took them.
     """
     yield from fetch(me, plan)
     for me.step, batch in enumerate(plan.steps, start=1):

@@ -2,7 +2,8 @@
 
 Clients work one after another. There is one adapter: its client part is handed on from one client to the next by way of
 the server, and the server steps its own part for each batch. Nothing is averaged. What the server has stepped for a
-client that then drops out stays, and the next client starts from the client part as it was before.
+client that then drops out stays, and the next client starts from the client part as it was before, and from what the
+server's last step for the other has made of blocks that it takes over: it waits for that step to end.
 """
 
 from collections.abc import Generator, Sequence
@@ -12,13 +13,11 @@ from functools import partial
 import simpy
 
 from simulator.clock.alone import path_s
-from simulator.clock.world import Participant, Steps, World
+from simulator.clock.world import Participant, Service, Steps, World
 from simulator.protocols.barrier import Moment, gather, release, round_log
-from simulator.protocols.phases import SPLIT_STEP_KINDS, fetch, hand_in, measure, split_step
+from simulator.protocols.phases import fetch, hand_in, measure, split_step
 from simulator.protocols.rounds import FOR_EVERYBODY, ClientPlan, RoundLog, Terms
 from simulator.records.runs import NO_CAUSE
-
-STEP_KINDS = SPLIT_STEP_KINDS
 
 
 class Relay:
@@ -44,9 +43,23 @@ class Relay:
             yield from me.wait_for("round_wait", turn)
             if self._last_span != NO_CAUSE:
                 me.last_span = self._last_span
+            yield from self._server_free(me)
+            me.began_s = me.world.env.now
             self._fail_in_turn(me)
             yield from self.turn(me, plan)
             self._last_span = me.last_span
+
+    def _server_free(self, me: Participant) -> Steps:
+        """Wait while the server ends a step for a client that has gone."""
+        if me.world.server.is_idle:
+            return
+        free = me.world.server.request()
+        try:
+            yield from me.wait_for("round_wait", free)
+        finally:
+            free.release()
+        if isinstance(free.cause, Service):
+            me.last_span = free.cause.span_id
 
     def turn(self, me: Participant, plan: ClientPlan) -> Steps:
         """Fetch the client part of the adapter, train step by step with the server, hand it in for the next one."""

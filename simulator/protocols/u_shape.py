@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 from simulator.clock.world import Participant, Steps, World
 from simulator.protocols.barrier import synchronous_round
-from simulator.protocols.phases import fetch, hand_in
+from simulator.protocols.phases import StepKinds, fetch, hand_in
 from simulator.protocols.rounds import FOR_EVERYBODY, ClientPlan, PaddedBatch, RoundLog, Terms
 from simulator.records.runs import OUTSIDE_STEPS
 
-STEP_KINDS = (
+_OWN_KINDS = (
     "client_forward",
     "upload_activations",
     "server_forward",
@@ -25,7 +25,8 @@ STEP_KINDS = (
     "client_backward",
     "client_optimizer",
 )
-"""What a step consists of for one client; waiting for others is not a part of it."""
+STEP = StepKinds(own=_OWN_KINDS, elapsed=(*_OWN_KINDS, "server_wait"))
+"""What a step consists of."""
 
 
 def client_round(me: Participant, plan: ClientPlan) -> Steps:

@@ -114,7 +114,9 @@ class ClientRow(NamedTuple):
         float | None, pa.float64(), "mean training loss of the steps, nats a token; null: no learning"
     ]
     val_loss: Annotated[float | None, pa.float64(), "loss on the client's validation data; null: not measured"]
-    start_s: Annotated[float, pa.float64(), "simulated seconds since the run's start"]
+    start_s: Annotated[
+        float, pa.float64(), "when its own work of the round began, in simulated seconds since the run's start"
+    ]
     end_s: Annotated[float, pa.float64(), "when its adapter had arrived or its work was broken off; as start_s"]
     status: Annotated[
         str, pa.string(), "finished; or why its work did not count: dropped, late, surplus, stale or unfinished"

@@ -12,6 +12,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,6 +20,7 @@ from simulator.records.runs import RunFolderError, RunRecords, read_head, read_m
 
 STUDY_FILE, CASES, FAILURES, LOGS = "study.json", "cases", "failures", "logs"
 STUDY_SCHEMA = 1
+HEAD = ("name", "label", "factors", "metrics", "target_perplexity")
 
 Status = Literal["finished", "failed", "unfinished"]
 
@@ -104,7 +106,11 @@ def read_study(folder: Path) -> StudyRecords:
         RunFolderError: as `read_study_meta`, or the folder of a case cannot be read.
     """
     meta = read_study_meta(folder)
-    return StudyRecords(folder=folder, meta=meta, cases=tuple(_case(folder, plain) for plain in meta["cases"]))
+    try:
+        itemgetter(*HEAD)(meta)  # refuses one that lacks a key
+        return StudyRecords(folder=folder, meta=meta, cases=tuple(_case(folder, plain) for plain in meta["cases"]))
+    except (KeyError, TypeError) as error:
+        raise RunFolderError(f"{folder / STUDY_FILE}: damaged study folder: {error}") from error
 
 
 def _case(folder: Path, plain: Mapping[str, Any]) -> CaseRecords:
@@ -128,5 +134,5 @@ def case_status(folder: Path, case: str) -> tuple[Status, str | None]:
         return "failed", str(json.loads(failure.read_bytes())["error"])
     except FileNotFoundError:
         return "unfinished", None
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise RunFolderError(f"{failure}: damaged study folder: {error}") from error

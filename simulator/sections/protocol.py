@@ -15,6 +15,9 @@ OVERLAPPING = frozenset({"sfl-pipelined"})
 UNSPLIT = frozenset({"fed-lora"})
 """Kinds that leave the model in one piece."""
 
+RELAYED = frozenset({"sl"})
+"""Kinds in which clients work one after another and hand on one adapter."""
+
 LABELS_STAY = UNSPLIT | {"u-shape"}
 """Kinds in which no label leaves the device."""
 

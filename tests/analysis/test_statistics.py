@@ -59,6 +59,37 @@ def test_no_effect_is_seldom_significant(num_pairs, most, monkeypatch):
     assert sum(found) / len(found) <= most
 
 
+def test_pairs_of_one_seed_are_one_repetition(monkeypatch):
+    """No effect; four fleets differ by the same noise of their seed, so that 3 seeds make 12 pairs of 3 repetitions.
+
+    Taken for 12 repetitions they would be called significant half of the time.
+    """
+    monkeypatch.setattr("analysis.statistics.NUM_RESAMPLES", 1_000)
+    rng, found = np.random.default_rng(5), []
+    for _ in range(400):
+        noise = np.repeat(rng.normal(0, 1, 3), 4) + rng.normal(0, 0.1, 12)
+        found.append(paired_difference(100 + noise, [100.0] * 12, [seed for seed in range(3) for _ in range(4)]))
+    assert {(item.num_pairs, item.num_seeds, item.method) for item in found} == {(12, 3, "student")}
+    assert sum(item.is_significant for item in found) / len(found) <= 0.095  # by the bounds above
+
+
+def test_many_pairs_of_a_single_seed_claim_nothing():
+    found = paired_difference([3.0, 5.0, 4.0], [1.0, 1.0, 1.0], [0, 0, 0])
+    assert (found.mean, found.low, found.num_pairs, found.num_seeds, found.method) == (3.0, None, 3, 1, "none")
+
+
+def test_seeds_count_alike_however_many_pairs_they_have():
+    found = paired_difference([2.0, 2.0, 2.0, 4.0], [0.0] * 4, [0, 0, 0, 1])
+    assert found.mean == 3.0  # of 2 and 4
+
+
+def test_a_difference_of_rounding_is_none():
+    found = paired_difference([0.1 + 0.2, 1e6], [0.3, 1e6 * (1 + 2e-16)])
+    assert (found.mean, found.is_significant) == (0.0, False)
+    small = paired_difference([2e-13, 3e-13, 4e-13], [1e-13, 2e-13, 3e-13])  # but small numbers may differ
+    assert small.is_significant
+
+
 def test_equal_runs_have_no_significant_difference():
     assert not paired_difference([1.0, 2.0, 3.0], [1.0, 2.0, 3.0]).is_significant
     assert not paired_difference([5.0] * 20, [5.0] * 20).is_significant
@@ -83,8 +114,9 @@ def test_students_interval_is_that_of_the_tables():
 def test_pairs_with_an_unknown_number_are_left_out():
     found = paired_difference([1.0, math.nan, 4.0], [0.0, 0.0, 1.0])
     assert (found.mean, found.num_pairs) == (2.0, 2)
-    with pytest.raises(ValueError, match="no pair"):
-        paired_difference([math.nan], [1.0])
+    for unknown in (math.nan, math.inf):
+        with pytest.raises(ValueError, match="no pair"):
+            paired_difference([unknown], [unknown])
 
 
 def test_the_same_numbers_give_the_same_bootstrap_interval():
@@ -130,6 +162,16 @@ def test_a_row_with_an_unknown_number_is_not_on_the_front():
     assert list(pareto_front(frame, ["time", "loss"])) == [True, True, False]
 
 
+def test_in_some_metrics_higher_is_better():
+    frame = pd.DataFrame({"time": [1.0, 2.0, 3.0], "accuracy": [0.1, 0.3, 0.2]})
+    assert list(pareto_front(frame, ["time", "accuracy"], ["accuracy"])) == [True, True, False]
+
+
+def test_a_front_of_unknown_numbers_is_refused():
+    with pytest.raises(ValueError, match="no case with a known time and loss"):
+        pareto_front(pd.DataFrame({"time": [1.0, math.nan], "loss": [math.nan, 2.0]}), ["time", "loss"])
+
+
 def test_main_effects_of_a_known_function():
     """Y = 3 a + 1 b + 2 ab on a, b = +-1: sums of squares 9 : 1 : 4 of 14."""
     rows = [(a, b, 3 * a + b + 2 * a * b) for a in (-1, 1) for b in (-1, 1) for _ in range(2)]
@@ -151,3 +193,10 @@ def test_effects_of_a_grid_with_holes_are_refused():
         main_effects(frame, ["a", "b"], "y")
     with pytest.raises(ValueError, match="unknown in 1 of 2"):
         main_effects(pd.DataFrame({"a": [0, 1], "y": [1.0, math.nan]}), ["a"], "y")
+    with pytest.raises(ValueError, match="nothing varies but seeds"):
+        main_effects(pd.DataFrame({"a": [0, 0], "y": [1.0, 2.0]}), ["a"], "y")
+
+
+def test_rounding_is_no_effect():
+    frame = pd.DataFrame({"a": [0, 1], "y": [0.3, 0.1 + 0.2]})
+    assert list(main_effects(frame, ["a"], "y")["share"]) == [0.0]

@@ -1,5 +1,6 @@
 """What a study answers, on runs whose numbers are chosen."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -7,7 +8,8 @@ import pandas as pd
 import pytest
 
 from analysis.comparison import compare
-from analysis.study_frame import study_frame, with_keys
+from analysis.statistics import main_effects, pareto_front
+from analysis.study_frame import over_seeds, scenario_value, study_frame, with_keys
 from analysis.study_plots import band, curves, front, save_figure
 from analysis.study_ratios import paired_ratios, ratios
 from analysis.study_tables import save_table, summarised, to_csv, to_latex, to_markdown
@@ -65,6 +67,39 @@ def test_a_summary_has_means_intervals_and_when_half_had_reached_the_target(stud
     assert adaptive["target_median_s"] == 2.0
 
 
+def test_cases_of_one_seed_are_averaged_before_their_interval(study):
+    frame = study_frame(study)
+    [row] = summarised(frame.assign(seed=[0, 0, 0, 1, 1, 1]), [], ["perplexity"]).to_dict("records")
+    # means of 33 and 31: standard deviation 2 / sqrt(2), t of 1 degree 12.706
+    assert row["perplexity_pm"] == pytest.approx(12.7062 * 2 / math.sqrt(2) / math.sqrt(2), rel=1e-4)
+    [row] = summarised(frame.assign(seed=0), [], ["perplexity"]).to_dict("records")
+    assert math.isnan(row["perplexity_pm"])
+
+
+def test_a_key_keeps_its_values_where_cases_lack_it_and_where_their_types_differ(tmp_path):
+    varied = [{"server.slots": 4}, {"policy.cut": None}, {"policy.cut": 3}, {"policy.cut": "deep"}]
+    cases = [{"varied": item, "seed": 0, "perplexities": [9.0, 8.0]} for item in varied]
+    study = made_study(tmp_path / "s", cases)
+    frame = study_frame(study)
+    assert list(frame["server.slots"]) == [4, None, None, None]
+    assert list(frame["policy.cut"]) == [None, None, "3", "deep"]
+    save_table(frame, "parquet", tmp_path / "f.parquet")
+    assert list(pd.read_parquet(tmp_path / "f.parquet")["server.slots"].dropna()) == [4]
+    assert "| 001 | 0 | 4 | - |" in to_markdown(frame)
+    table = summarised(frame, ["server.slots"], ["simulated_s"])
+    assert list(table["server.slots"]) == [4, None]
+    assert main_effects(frame.iloc[1:], ["policy.cut"], "simulated_s")["share"].iloc[0] == 0
+    assert list(paired_ratios(frame.iloc[1:3], "simulated_s", ["policy.cut"])["policy.cut"]) == ["-", "3"]
+
+
+def test_a_case_that_does_not_vary_a_key_has_what_its_scenario_says(tmp_path):
+    cases = [{"varied": {"server.slots": slots}, "seed": 0, "perplexities": [9.0, 8.0]} for slots in (4, 1)]
+    study = made_study(tmp_path / "s", cases)
+    lacking = dataclasses.replace(study.cases[1], varied={})
+    frame = study_frame(dataclasses.replace(study, cases=(study.cases[0], lacking)))
+    assert list(frame["server.slots"]) == [4, 1]
+
+
 def test_a_column_that_there_is_not_names_those_there_are(study):
     with pytest.raises(ValueError, match="no column 'perplexty'; metrics are simulated_s"):
         summarised(study_frame(study), ["policy.kind"], ["perplexty"])
@@ -79,6 +114,10 @@ def test_markdown_has_four_digits_and_escapes_bars():
     assert to_markdown(TABLE) == (
         "| a_b | value | count |\n| --- | --- | --- |\n| x\\|y | 1,235 ± 0.012 | 3 |\n| 50% | - | 4 |\n"
     )
+
+
+def test_a_number_without_bound_is_said_to_be_so():
+    assert "| inf |" in to_markdown(pd.DataFrame({"perplexity": [math.inf]}))
 
 
 def test_latex_escapes_what_it_would_read():
@@ -102,6 +141,16 @@ def test_the_band_of_curves_with_equal_x_is_their_mean_and_students_interval():
     found = band([(x, np.array([4.0, 1.0])), (x, np.array([4.0, 2.0])), (x, np.array([4.0, 3.0]))])
     assert list(found.mean) == [4.0, 2.0]
     assert list(found.half) == pytest.approx([0.0, 4.30265 / math.sqrt(3)], rel=1e-5)
+
+
+def test_the_band_is_over_seeds_and_not_over_all_runs_of_them():
+    x = np.array([0.0, 1.0])
+    curves_of_two_seeds = [(x, np.array([4.0, y])) for y in (1.0, 3.0, 4.0, 6.0)]
+    found = band(curves_of_two_seeds, [0, 0, 1, 1])
+    assert list(found.mean) == [4.0, 3.5]
+    # Seeds have 2 and 5: standard deviation 3 / sqrt(2), t of 1 degree 12.706.
+    assert list(found.half) == pytest.approx([0.0, 12.7062 * 3 / 2], rel=1e-4)
+    assert np.isnan(band(curves_of_two_seeds, [0] * 4).half).all()
 
 
 def test_the_band_of_other_curves_is_where_all_are_known_and_straight_between_points():
@@ -128,11 +177,38 @@ def test_curves_have_a_line_and_a_band_for_each_setting(study, tmp_path):
         assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_a_front_joins_what_nothing_beats(study):
+def test_curves_are_told_apart_by_what_a_study_varies_even_within_a_list(tmp_path):
+    cases = [
+        {"varied": {"fleet.clients.0.device": device}, "seed": 0, "perplexities": [9.0, 8.0]}
+        for device in ("phone", "laptop")
+    ]
+    figure = curves(made_study(tmp_path / "s", cases), x="time_s", y="loss", by=["fleet.clients.0.device"])
+    assert [line.get_label() for line in figure.axes[0].lines] == ["phone", "laptop"]
+
+
+def test_a_front_joins_the_settings_that_nothing_beats(study):
     figure = front(study, x="simulated_s", y="perplexity", by=["policy.kind"])
     [axes] = figure.axes
-    assert list(axes.lines[0].get_ydata()) == pytest.approx([31, 31, 31])  # the three adaptive ones
-    assert [len(dots.get_offsets()) for dots in axes.collections] == [3, 3]
+    assert list(axes.lines[0].get_ydata()) == pytest.approx([31])  # the adaptive one
+    assert [dots.get_offsets().tolist() for dots in axes.collections] == [[[4.0, 33.0]], [[2.0, 31.0]]]
+
+
+def test_a_lucky_seed_puts_no_setting_on_the_front():
+    # The second setting is beaten in every seed; only against the harder seed of the first it looks good.
+    frame = pd.DataFrame(
+        {
+            "case": ["001", "002", "003", "004"],
+            "seed": [0, 1, 0, 1],
+            "policy": ["a", "a", "b", "b"],
+            "simulated_s": [1.0, 9.0, 2.0, 10.0],
+            "loss": [3.0, 5.0, 4.0, 6.0],
+        }
+    )
+    settings = over_seeds(frame, ["simulated_s", "loss"])
+    assert settings.to_numpy().tolist() == [["a", 2, 5.0, 4.0], ["b", 2, 6.0, 5.0]]
+    assert pareto_front(settings, ["simulated_s", "loss"]).tolist() == [True, False]
+    unknown = over_seeds(frame.assign(loss=[3.0, math.nan, 4.0, 6.0]), ["loss"])
+    assert unknown["loss"].isna().tolist() == [True, False]  # a part of the seeds is no mean
 
 
 def test_ratios_are_of_pairs_and_averaged_geometrically():
@@ -160,6 +236,8 @@ def test_ratios_are_refused_without_a_pair_a_positive_number_or_a_key(study):
         ratios(study, y="simulated_s", by=[])
     with pytest.raises(ValueError, match="--y: expected simulated_s"):
         ratios(study, y="second", by=["policy.kind"])
+    with pytest.raises(ValueError, match=r"all cases have the same policy\.kind, 'fixed'"):
+        paired_ratios(frame.iloc[:3], "simulated_s", ["policy.kind"])
     with pytest.raises(ValueError, match="several counterparts"):
         paired_ratios(pd.concat([frame, frame]), "simulated_s", ["policy.kind"])
 
@@ -178,7 +256,7 @@ def test_pictures_of_what_is_not_there_are_refused(study, tmp_path):
         curves(study, x="time_s", y="loss", by=["polcy"])
     with pytest.raises(ValueError, match="--y: expected simulated_s"):
         front(study, x="simulated_s", y="los")
-    with pytest.raises(ValueError, match="not both known"):
+    with pytest.raises(ValueError, match="known simulated_s and energy_j"):
         front(study, x="simulated_s", y="energy_j")
     with pytest.raises(ValueError, match="expected pdf, png, svg"):
         save_figure(curves(study, x="time_s", y="loss"), tmp_path / "x.gif")
@@ -202,16 +280,42 @@ def test_runs_are_compared_in_their_scenarios_and_then_by_pairs_of_seeds(study):
 
 def test_compared_by_one_key_pairs_are_equal_in_all_else(tmp_path):
     rows = [
-        {"varied": {"policy.kind": kind, "server.slots": slots}, "seed": 0, "perplexities": [9.0, 8.0],
+        {"varied": {"policy.kind": kind, "server.slots": slots}, "seed": seed, "perplexities": [9.0, 8.0],
          "round_s": 10.0 * slots + (kind == "splitft")}
-        for kind in ("fixed", "splitft") for slots in (1, 2, 4)
+        for kind in ("fixed", "splitft") for slots in (1, 2, 4) for seed in (0, 1)
     ]  # fmt: skip
     runs = [case.run for case in made_study(tmp_path / "s", rows).finished]
     found = compare(runs, "policy.kind")
     difference = found.difference(found.settings[1], "simulated_s")
-    assert (difference.mean, difference.num_pairs, difference.is_significant) == (1.0, 3, True)
+    assert (difference.mean, difference.num_pairs, difference.num_seeds) == (1.0, 6, 2)
+    assert difference.is_significant
     with pytest.raises(ValueError, match="no scenario of these runs has the key 'polcy'"):
         compare(runs, "polcy")
+
+
+def test_names_and_how_a_machine_did_the_work_make_no_other_pair(tmp_path):
+    scenarios = [
+        {"name": "a", "label": "one", "execution": {"memo": True}, "policy": {"cut": 1}},
+        {"name": "b", "label": "two", "execution": {"memo": False}, "policy": {"cut": 2}},
+    ]
+    runs = [made_run(tmp_path / item["name"], item, [3.0, 2.0]) for item in scenarios]
+    for by in (None, "policy.cut"):
+        found = compare(runs, by)
+        assert found.difference(found.settings[1], "simulated_s").num_pairs == 1
+        assert list(found.differing) == ["policy.cut"]
+
+
+def test_a_place_in_a_list_is_a_key_like_others(tmp_path):
+    devices = [{"fleet": {"clients": [{"device": device}, {"device": "pi"}]}} for device in ("phone", "laptop")]
+    runs = [made_run(tmp_path / str(place), item, [3.0, 2.0]) for place, item in enumerate(devices)]
+    found = compare(runs, "fleet.clients.0.device")
+    assert [item.label for item in found.settings] == [
+        "fleet.clients.0.device=phone", "fleet.clients.0.device=laptop",
+    ]  # fmt: skip
+    assert found.differing == {"fleet.clients.0.device": ("phone", "laptop")}
+    assert found.difference(found.settings[1], "simulated_s").num_pairs == 1
+    assert scenario_value(runs[0], "fleet.clients.2.device") is None
+    assert scenario_value(runs[0], "fleet.clients.first") is None
 
 
 def test_the_same_run_twice_is_refused(tmp_path):

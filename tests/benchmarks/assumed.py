@@ -1,15 +1,17 @@
-"""Does a finding hang on what nobody has measured? `adaptive-pays` with each assumed constant halved and doubled.
+"""Do findings hang on what nobody has measured? Headlines of studies with each assumed constant halved and doubled.
 
 Devices leave three things blank or assumed: the overhead of a block, the efficiency of the memory's bandwidth, and the
 share of the peak that matrix products reach. For each of them and each factor this writes a catalogue of one's own, in
-which every device that has no other source for it states the changed number, and runs the fleet where adaptive cuts
-pay. Only the clock runs. From the repository root:
+which every device that has no other source for it states the changed number, and runs the cases of a study's headline.
+Only the clock runs. From the repository root, for all of them or for those named:
 
-    python -m tests.benchmarks.assumed
+    python -m tests.benchmarks.assumed [adaptive-pays] [policy-shootout] [rank-or-codec] [stragglers-async]
 """
 
+import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +22,79 @@ from devices.defaults import defaults
 from devices.strict_yaml import read_document
 
 FACTORS = (0.5, 2.0)
-POLICIES = (
-    {"kind": "fixed", "cut": 1},
-    {"kind": "splitft", "gamma_perf": 0.0},
-    {"kind": "optimal"},
-)
-SETTING = {  # as in the study, on the fleet and beside the server where adaptive cuts pay
-    "rounds": 12,
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """What a study says in a sentence: how much longer or shorter runs are with other values of a key.
+
+    Attributes:
+        base, set: the scenario, as in the study, where the headline holds.
+        key: of the scenario.
+        values: of the key by name; the others are compared with the first.
+    """
+
+    base: str
+    set: Mapping[str, Any]
+    key: str
+    values: Mapping[str, Any]
+
+
+PHONES: Mapping[str, Any] = {
     "workload.model": "gpt2",
     "workload.local_steps": 4,
-    "fleet.mixture": "edge-lab",
     "fleet.count": 20,
     "server.slots": 1,
     "availability.kind": "always-on",
     "costs.oom": "lower-cut",
+}
+SPLITFT = {"kind": "splitft", "gamma_perf": 0.0}
+POLICIES: Mapping[str, Any] = {"cut 1": {"kind": "fixed", "cut": 1}, "splitft": SPLITFT, "optimal": {"kind": "optimal"}}
+
+
+def upload(codec: str, cut_rank: int) -> Mapping[str, Any]:
+    """Return the workload of `slow-uplink` with another codec and rank at the cut."""
+    return {
+        "model": "gpt2",
+        "local_steps": 4,
+        "codec": {"activations": codec, "gradients": codec},
+        "lora": {"cut_rank": cut_rank},
+    }
+
+
+FINDINGS = {
+    "adaptive-pays": Finding(
+        base="cost-only-phones",
+        set={**PHONES, "rounds": 12, "fleet.mixture": "edge-lab"},
+        key="policy",
+        values=POLICIES,
+    ),
+    "policy-shootout": Finding(
+        base="cost-only-phones",
+        set={**PHONES, "rounds": 20, "fleet.mixture": "phones-2024"},
+        key="policy",
+        values={**POLICIES, "splitft, measuring": {"kind": "splitft"}},
+    ),
+    "rank-or-codec": Finding(
+        base="slow-uplink",
+        set={"rounds": 4},
+        key="workload",
+        values={"fp32, rank 16": upload("fp32", 16), "rank 2": upload("fp32", 2), "int4": upload("int4", 16)},
+    ),
+    "stragglers-async": Finding(
+        base="stragglers",
+        set={
+            "rounds": 24,
+            "policy": {"kind": "fixed", "cut": 2},
+            "server.slots": 10,
+            "fleet.clients": [
+                {"device": "apple-m2-16gb", "network": "lan-1gbe", "count": 8},
+                {"device": "rpi4-8gb", "network": "lan-1gbe", "count": 2},
+            ],
+        },
+        key="protocol",
+        values={"sfl-v1": {"kind": "sfl-v1"}, "fedbuff": {"kind": "fedbuff", "buffer_size": 10}},
+    ),
 }
 CONSTANTS = {
     "block overhead": ("block_overhead_forward_ms", "block_overhead_backward_ms"),
@@ -73,27 +134,35 @@ def write_catalogue(folder: Path, keys: Sequence[str], factor: float) -> int:
     return num_changed
 
 
-def print_row(name: str, folder: Path, catalogue: Sequence[Path]) -> None:
-    """Print the geometric mean over seeds of the time under each policy over that of the first."""
-    study = splitft.quick_study("cost-only-phones", {"policy": POLICIES}, seeds=3, set=SETTING, name="assumed")
+def print_row(finding: Finding, name: str, folder: Path, catalogue: Sequence[Path]) -> None:
+    """Print the geometric mean over seeds of the time with each value over that with the first."""
+    vary = {finding.key: tuple(finding.values.values())}
+    study = splitft.quick_study(finding.base, vary, seeds=3, set=finding.set, name="assumed")
     frame = splitft.sweep(study, folder, jobs=1, catalogue=catalogue).frame()
-    found = paired_ratios(frame, "simulated_s", ["policy"])
-    seconds = frame.groupby("policy", sort=False)["simulated_s"].mean().iloc[0]
+    found = paired_ratios(frame, "simulated_s", [finding.key])
+    seconds = frame.groupby(finding.key, sort=False)["simulated_s"].mean().iloc[0]
     print(f"| {name} | {seconds:.1f} | {' | '.join(f'{ratio:.2f}' for ratio in found['mean'][1:])} |", flush=True)
 
 
+def print_table(name: str, root: Path) -> None:
+    """Print a finding under every assumption."""
+    finding = FINDINGS[name]
+    first, *others = finding.values
+    print(f"\n{name}\n\n| assumed | seconds with {first} | {' | '.join(others)} |\n|{'---|' * (len(others) + 2)}")
+    print_row(finding, "as shipped", root / name, [])
+    for constant, keys in CONSTANTS.items():
+        for factor in FACTORS:
+            catalogue = root / f"{name}-{keys[0]}-{factor}"
+            num_changed = write_catalogue(catalogue, keys, factor)
+            row = f"{constant} x {factor:g} ({num_changed} devices)"
+            print_row(finding, row, root / f"{catalogue.name}-study", [catalogue])
+
+
 def main() -> None:
-    """Print the table."""
-    print("| assumed | seconds at cut 1 | splitft | optimal |\n|---|---|---|---|")
-    with tempfile.TemporaryDirectory() as name:
-        root = Path(name)
-        print_row("as shipped", root / "shipped", [])
-        for constant, keys in CONSTANTS.items():
-            for factor in FACTORS:
-                catalogue = root / f"{keys[0]}-{factor}"
-                num_changed = write_catalogue(catalogue, keys, factor)
-                row = f"{constant} x {factor:g} ({num_changed} devices)"
-                print_row(row, root / f"{catalogue.name}-study", [catalogue])
+    """Print the tables."""
+    with tempfile.TemporaryDirectory() as root:
+        for name in sys.argv[1:] or FINDINGS:
+            print_table(name, Path(root))
 
 
 if __name__ == "__main__":

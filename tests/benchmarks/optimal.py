@@ -27,7 +27,7 @@ def fleet(num_clients: int, num_blocks: int) -> list[Observation]:
         client_s = cuts * rng.uniform(0.01, 0.5)
         transfer_s = np.full(num_blocks - 1, rng.uniform(0.1, 3.0))
         server_s = (num_blocks - cuts) * 0.002
-        parts = RoundSeconds(client_s, transfer_s, server_s, client_s + transfer_s + server_s)
+        parts = RoundSeconds(client_s=client_s, transfer_s=transfer_s, server_s=server_s)
         seen.append(
             Observation(
                 client=client,
@@ -43,6 +43,7 @@ def fleet(num_clients: int, num_blocks: int) -> list[Observation]:
                 uplink_bytes_per_s=1e6,
                 draw=0.0,
                 slots=4,
+                is_relayed=False,
                 costs=CutCosts(lambda parts=parts: parts),  # type: ignore[misc]
             )
         )

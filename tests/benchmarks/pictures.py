@@ -1,4 +1,4 @@
-"""Draw a picture for each protocol and each cut policy: what docs/protocols.md and docs/policies.md show.
+"""Draw a picture for each protocol and each cut policy: what the pages in docs/protocols and docs/policies show.
 
 Protocols: one round of three unlike clients with two steps each, on one time axis. Policies: the cuts of the same three
 kinds of clients over fifteen rounds, at a small server. The clock alone, a few seconds in all.

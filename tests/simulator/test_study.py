@@ -103,6 +103,16 @@ def test_a_study_read_back_from_its_folder_is_the_one_that_was_written(tmp_path)
     assert [back.study.scenario(case) for case in back.study.cases] == [study.scenario(case) for case in study.cases]
 
 
+def test_a_folder_that_cannot_be_written_whole_is_not_left(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("simulator.study_folder.write_atomic", full)
+    with pytest.raises(OSError, match="No space left"):
+        StudyFolder.create(tmp_path / "out", study_of("seeds: 2", tmp_path), [])
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_base_is_found_beside_the_studys_file(tmp_path, monkeypatch):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "own.yaml").write_text("rounds: 4\nfleet: {mixture: edge-lab, count: 2}\n")
@@ -177,6 +187,41 @@ def test_every_bad_case_is_named_once_before_anything_runs(tmp_path):
     assert "[case 001 (polcy.kind=fixed, rounds=1, seed 0) and 3 more]" in unknown.message
     assert too_few.key == "rounds"
     assert "[case 003 (polcy.kind=fixed, rounds=0, seed 0) and 1 more]" in too_few.message
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "line"),
+    [
+        ("set: {rounds: 2}\nvary:\n  server.slots: [1]\n  polcy.kind: [fixed]", "polcy", 5),
+        ("zip:\n  polcy: [{kind: fixed}]", "polcy", 3),
+        ("cases:\n  - {rounds: 1}\n  - {rounds: 2, polcy.cut: 1}", "polcy", 4),
+        ("set:\n  rounds: 0\nvary: {server.slots: [1]}", "rounds", 3),
+    ],
+)
+def test_a_problem_with_a_case_is_told_at_its_line_of_the_studys_file(text, key, line, tmp_path):
+    study = study_of(text, tmp_path)
+    with pytest.raises(InputError) as error:
+        check_cases(study, study.cases, lambda _scenario: None)
+    [problem] = error.value.problems
+    assert (problem.file, problem.line, problem.key) == (str(tmp_path / "study.yaml"), line, key)
+
+
+def test_a_problem_with_what_the_command_line_sets_or_varies_names_its_option():
+    study = quick_study("quickstart", {"polcy": [1]}, set={"rounds": 0})
+    with pytest.raises(InputError) as error:
+        check_cases(study, study.cases, lambda _scenario: None)
+    assert {problem.key: problem.file for problem in error.value.problems} == {"polcy": "--vary", "rounds": "--set"}
+    with pytest.raises(InputError, match=r"^--set: rounds: 'rounds' is given in 'vary' already$"):
+        quick_study("quickstart", {"rounds": [1]}, set={"rounds": 2})
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [("My Scénario", "my-sc-nario-sweep"), ("_x", "x-sweep"), ("日本", "study-sweep"), ("a" * 80, f"{'a' * 48}-sweep")],
+)
+def test_a_quick_study_has_a_name_whatever_the_scenarios_file_is_called(file, name, tmp_path):
+    (tmp_path / f"{file}.yaml").write_text("fleet: {mixture: edge-lab, count: 2}\n")
+    assert quick_study(str(tmp_path / f"{file}.yaml"), {"rounds": [1]}).name == name
 
 
 def test_no_such_study_names_the_nearest(tmp_path, monkeypatch):

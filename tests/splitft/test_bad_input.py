@@ -274,3 +274,19 @@ def test_a_run_folder_that_cannot_be_made_is_the_users_problem(fails):
     (problem,) = told(fails("run", mine(), "--out", "/proc/splitft-run"))
     assert problem.place == "--out"
     assert problem.message.startswith("/proc/splitft-run cannot be made: ")
+
+
+# --- found when the user's own code is asked
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("exit()", "'decide' failed: SystemExit: None, line 2"),
+        ("return 7", "'decide' returned what cannot be used: expected a Decision, got 7"),
+    ],
+)
+def test_own_code_that_cannot_be_used_ends_a_run_as_bad_input(call, tmp_path, body, message):
+    Path("code.py").write_text(f"def decide(*given):\n    {body}\n")
+    code, out, err = call("run", mine(("kind: fixed\n  cut: 2", "kind: code.py:decide")), "--quiet", "--out", "run")
+    assert (code, out, err) == (2, "", f"error: mine.yaml:13: policy.kind: {message} ({tmp_path}/code.py)\n")

@@ -1,6 +1,7 @@
 """What cut policies do to learning: nothing, unless something depends on where the model is cut."""
 
 import pytest
+from safetensors.torch import load_file
 
 import splitft
 from simulator.policies.deciding import POLICIES
@@ -34,3 +35,18 @@ def test_with_a_lower_rank_at_the_cut_they_do_not():
     by_cuts = {tuple(cuts): loss[-1] for loss, cuts in found.values()}
     assert len(by_cuts) > 5
     assert len(set(by_cuts.values())) == len(by_cuts)  # as many losses as there are different cuts
+
+
+@pytest.mark.parametrize("rule", ["segment", "fedavg"])
+def test_averaging_clients_of_different_cuts_takes_nothing_from_the_one_server_adapter(rule, tmp_path):
+    # Block 7 is the server's for all. Client 2 (cut 6) has 4 of its 8 rows; clients 0 and 1 (cut 1) have stepped all 8.
+    cuts = {"kind": "per-device", "default": 1, "cuts": {"rtx-3060-12gb": 6}}
+    lora = {"rank": 8, "cut_rank": 4, "cut_rank_sides": "server"}
+    workload = {**SMALL["workload"], "max_length_tokens": 16, "local_steps": 1, "lora": lora}
+    protocol = {"kind": "sfl-v2", "aggregator": rule}
+    run = splitft.run(small(protocol=protocol, policy=cuts, rounds=1, workload=workload), tmp_path / "run")
+    values = load_file(run.folder / "adapter" / "adapter_model.safetensors")
+    norms = [tensor.norm(dim=1) for key, tensor in values.items() if ".6." in key and "lora_A" in key]
+    assert norms
+    # One step changes rows of A, which are drawn alike, by little; an average with zeros would take a third of them.
+    assert all(norm[4:].mean() > 0.9 * norm[:4].mean() for norm in norms)

@@ -6,9 +6,13 @@ import re
 import pytest
 from rich.console import Console
 
+from simulator.engines.news import News
 from simulator.run import Progress
 from simulator.setting import resolve
+from simulator.study import quick_study
 from splitft.progress import RunProgress
+from splitft.studies import Preview
+from splitft.study_progress import StudyProgress
 from tests.small_run import small
 
 
@@ -110,3 +114,20 @@ def test_a_bar_that_is_not_shown_says_nothing(capfd):
         progress.on_step(1)
         progress.on_note("something")
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_sweeps_bar_counts_cases_that_are_checked_and_then_rounds_of_all_cases(monkeypatch):
+    monkeypatch.setattr("splitft.study_progress.console", lambda **_: Console(file=io.StringIO(), width=120))
+    study = quick_study("quickstart", {"rounds": [2, 4]})
+    progress = StudyProgress(shown=True)
+    progress.on_check(1, 2)
+    assert task_of(progress) == ("checking cases", 1, 2)
+    progress.on_start(study.cases, Preview(num_rounds={"001": 2, "002": 4}))
+    assert task_of(progress) == ("case 1/2", 0, 6)
+    for case, kind, number in [("001", "begun", 0), ("002", "round", 1), ("001", "round", 1), ("002", "round", 2)]:
+        progress.on_news(News(case=case, kind=kind, round=number))
+    assert task_of(progress) == ("case 1/2", 3, 6)
+    progress.on_news(News(case="002", kind="failed", error="no luck"))  # its other two rounds will not come
+    assert task_of(progress) == ("case 2/2", 5, 6)
+    progress.on_news(News(case="001", kind="finished"))
+    assert task_of(progress) == ("case 2/2", 6, 6)

@@ -8,7 +8,7 @@ import pytest
 
 import splitft
 from devices.problems import InputError
-from splitft import cli
+from splitft import cli, commands
 from tests.small_run import SMALL, small
 from tests.splitft.faked import contents, fake
 
@@ -97,6 +97,36 @@ def test_cuts_that_adapt_to_another_fleet_are_refused(faked, tmp_path):
     slow = ["fleet.clients.0.device=rtx-4090", "fleet.clients.2.device=rpi4-8gb"]
     with pytest.raises(InputError, match=r"in round \d client \d has cut \d, and had \d"):
         splitft.replay(base.folder, slow, tmp_path / "r")
+
+
+def test_another_order_at_the_server_is_refused_as_such_where_it_is_learned_in(faked, tmp_path):
+    base = splitft.run(small(protocol={"kind": "sfl-v2"}), tmp_path / "base")
+    slow = ["fleet.clients.1.network=geo-satellite"]  # of the client that came first
+    with pytest.raises(InputError, match="sfl-v2 learns in the order in which clients meet the server"):
+        splitft.replay(base.folder, slow, tmp_path / "r")
+    assert not (tmp_path / "r").exists()
+
+
+def test_a_client_that_finishes_oftener_in_a_round_is_another_plan_also_where_nothing_is_learned(tmp_path):
+    base = splitft.run(small(protocol={"kind": "fedbuff"}, execution={"trainer": "cost-only"}), tmp_path / "base")
+    with pytest.raises(InputError, match=r"in round 1 client \d finishes \d times, and did \d times"):
+        splitft.replay(base.folder, ["fleet.clients.0.network=lan-1gbe"], tmp_path / "r")
+
+
+def test_a_replay_that_loses_the_race_for_a_number_takes_the_next_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    splitft.run(small(execution={"trainer": "cost-only"}), Path("runs/small-001"))
+    writer, others = splitft.api.RunWriter, iter([Path("runs/small-002")])
+
+    def late(folder, *arguments, **options):
+        if (other := next(others, None)) is not None:
+            other.mkdir()
+        return writer(folder, *arguments, **options)
+
+    monkeypatch.setattr("splitft.api.RunWriter", late)
+    commands.replay_run("small-001", [], out=None, as_json=False, quiet=True)
+    assert splitft.load_run("runs/small-003").summary.num_rounds == 2
+    assert not any(Path("runs/small-002").iterdir())
 
 
 def test_an_unfinished_run_is_not_replayed(tmp_path):

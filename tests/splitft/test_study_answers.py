@@ -1,12 +1,14 @@
 """The commands that ask a study for answers."""
 
+import math
+import shutil
 import sys
 from pathlib import Path
 
 import pytest
 
 from splitft import cli
-from tests.analysis.made_study import made_study
+from tests.analysis.made_study import made_run, made_study
 from tests.analysis.test_studies import CASES
 
 
@@ -41,7 +43,8 @@ def test_a_table_tells_effects_and_the_front(call):
     _, out, _ = call("table", "made", "--effects", "simulated_s")
     assert "| policy.kind | 1.000 | 2.000 | 4.000 |" in out
     _, out, _ = call("table", "made", "--pareto", "simulated_s,perplexity")
-    assert out.count("True") == 3
+    assert "| fixed | 3 | 4.000 | 33.00 | False |" in out  # 4 s, and 32, 33 and 34
+    assert "| splitft | 3 | 2.000 | 31.00 | True |" in out
 
 
 def test_pictures_of_studies_and_runs_are_written(call):
@@ -62,7 +65,37 @@ def test_a_comparison_shows_scenarios_then_outcomes(call):
     assert "-2 s to -2 s (student) *" in out
     code, out, _ = call("compare", "studies/made/cases/001", "studies/made/cases/004")
     assert code == 0
-    assert "one pair: unknown" in out
+    assert "one seed: unknown" in out
+
+
+def test_settings_without_a_pair_are_said_to_have_none(call):
+    changed = Path("studies/made/cases/004/run.json")
+    changed.write_text(changed.read_text().replace('"splitft"', '"splitft", "every": 2'))
+    Path("studies/made/cases/001/run.json").write_text(
+        Path("studies/made/cases/001/run.json").read_text().replace('"training": 0', '"training": 9')
+    )
+    code, out, _ = call("compare", "studies/made/cases/001", "studies/made/cases/004")
+    assert code == 0
+    assert "policy.kind=splitft, policy.every=2 against policy.kind=fixed: no two runs are equal in all else" in out
+
+
+def test_what_is_known_of_a_target_can_be_asked_for(call):
+    code, out, _ = call("table", "made", "--metrics", "target_s,perplexity", "--format", "csv")
+    assert code == 0
+    assert out.splitlines()[0] == "case,seed,policy.kind,target_s,perplexity"
+    assert out.splitlines()[4].startswith("004,0,splitft,2.0,")
+    code, out, _ = call("table", "made", "--pareto", "target_bytes,target_s")
+    assert code == 0
+    assert out.count("True") == 1  # the adaptive ones: others never reach it
+
+
+def test_a_comparison_says_where_pairs_are_left_out(call):
+    made_run(Path("diverged"), {}, [64.0, math.inf])
+    shutil.copy("diverged/evals.parquet", "studies/made/cases/003/evals.parquet")
+    code, out, _ = call("compare", "made", "--by", "policy.kind", "--metrics", "perplexity")
+    assert code == 0
+    assert "2 of 3" in out
+    assert " inf " in out  # the mean of those of the baseline
 
 
 @pytest.mark.parametrize(
@@ -72,6 +105,13 @@ def test_a_comparison_shows_scenarios_then_outcomes(call):
         (("table", "made", "--format", "word"), "expected markdown, latex, csv, parquet"),
         (("table", "made", "--format", "parquet"), "parquet needs a file"),
         (("table", "made", "--metrics", "perplexty"), "did you mean 'perplexity'"),
+        (("table", "made", "--by", "policy.kind", "--pareto", "loss"), "--by and --pareto make different tables"),
+        (("table", "made", "--effects", "loss", "--metrics", "loss"), "--effects and --metrics make different tables"),
+        (("table", "made", "--pareto", "energy_j"), "no case with a known energy_j"),
+        (("table", "made", "-o", "nowhere/t.md"), "nowhere/t.md cannot be written: No such file"),
+        (("table", "made", "--format", "parquet", "-o", "nowhere/t"), "nowhere/t cannot be written"),
+        (("plot", "made", "curve", "-o", "nowhere/f.pdf"), "nowhere/f.pdf cannot be written: No such file"),
+        (("plot", "studies/made/cases/001", "cuts", "-o", "nowhere/f.pdf"), "nowhere/f.pdf cannot be written"),
         (("table", "made", "--by", "polcy.kind"), "no scenario of this study has the key 'polcy.kind'"),
         (("plot", "made", "curv"), "did you mean 'curve'"),
         (("plot", "made", "curve", "-o", "f.gif"), "expected pdf, png, svg"),

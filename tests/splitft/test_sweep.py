@@ -18,7 +18,7 @@ from simulator.records.runs import read_meta
 from simulator.records.studies import is_study
 from simulator.study import quick_study
 from splitft import cli
-from splitft.studies import Settings, resume_sweep
+from splitft.studies import Settings, begin_sweep, resume_sweep
 from tests.small_run import SMALL
 
 ROOT = Path(__file__).parents[2]
@@ -234,20 +234,35 @@ def test_a_study_goes_on_as_it_began_whatever_its_files_say_now(tmp_path, monkey
     assert_frame_equal(resume_sweep(Path("out"), Settings(jobs=1)).frame(), first)
 
 
+def rewrite(file, before, after):
+    file.write_text(file.read_text().replace(before, after))
+
+
+def fail_badly(folder):
+    (folder / "cases" / "001" / "run.json").unlink()
+    (folder / "failures").mkdir()
+    (folder / "failures" / "001.json").write_text("[]")
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
         (lambda folder: (folder / "study.json").write_text("{"), "damaged study folder"),
         (lambda folder: (folder / "study.json").write_text('{"schema": 9, "cases": []}'), "written with schema 9"),
+        (lambda folder: (folder / "study.json").write_text('{"schema": 1, "cases": 3}'), "damaged study folder"),
+        (lambda folder: rewrite(folder / "study.json", '"id"', '"number"'), "damaged study folder"),
+        (lambda folder: rewrite(folder / "study.json", '"factors"', '"keys"'), "damaged study folder"),
         (lambda folder: (folder / "cases" / "001" / "run.json").write_text('{"schema": 9, "status": "x"}'), "schema 9"),
+        (fail_badly, "001.json: damaged study folder"),
     ],
 )
 def test_a_folder_that_cannot_be_read_is_said(call, damage, said):
     splitft.sweep(quick_study("quickstart", {"server.slots": [1]}, set=COUNTED_ONCE), "s", jobs=1)
     damage(Path("s"))
-    code, _, err = call("sweep", "s")
-    assert code == 2
-    assert said in err
+    for command in (["sweep", "s"], ["table", "s"], ["compare", "s"]):
+        code, _, err = call(*command)
+        assert code == 2
+        assert said in err
 
 
 def test_another_sweep_of_the_same_study_is_refused(swept):
@@ -263,6 +278,84 @@ def test_a_study_folder_is_never_written_over(tmp_path):
     (tmp_path / "s").mkdir()
     with pytest.raises(InputError, match="exists"):
         splitft.sweep(quick_study("quickstart", {"server.slots": [1]}, set=COUNTED_ONCE), tmp_path / "s")
+
+
+def test_a_folder_that_another_sweep_makes_meanwhile_is_left_to_it(tmp_path, call, monkeypatch):
+    from simulator.study_folder import StudyFolder
+
+    taken, create = [], StudyFolder.create
+
+    def late(path, *arguments):
+        if not taken:
+            path.mkdir(parents=True)
+            taken.append(path)
+        return create(path, *arguments)
+
+    monkeypatch.setattr("splitft.studies.StudyFolder.create", late)
+    arguments = ["sweep", "--base", "quickstart", "--vary=server.slots=1", *COUNT]
+    code, _, err = call(*arguments)
+    assert (code, [path.name for path in taken]) == (0, ["quickstart-sweep-001"]), err
+    assert is_study(Path("studies/quickstart-sweep-002"))
+    taken.clear()
+    code, _, err = call(*arguments, "--out", "mine")
+    assert code == 2
+    assert "--out: mine exists" in err
+    assert not any(Path("mine").iterdir())
+
+
+def test_a_folder_that_cannot_be_made_is_a_problem_of_the_input(call, monkeypatch):
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("splitft.studies.StudyFolder.create", refuse)
+    code, _, err = call("sweep", "--base", "quickstart", "--vary=server.slots=1", *COUNT, "--out", "mine")
+    assert code == 2
+    assert "--out: mine cannot be made: Permission denied" in err
+
+
+def test_a_study_named_with_out_is_gone_on_with_and_never_begun_again(swept, call):
+    code, _, err = call("sweep", "--base", "quickstart", "--vary=server.slots=1", *COUNT, "--out", str(swept.folder))
+    assert code == 2
+    assert f"go on with it by: splitft sweep {swept.folder}" in err
+
+
+def test_cases_that_come_to_the_same_scenario_are_refused(call):
+    varied = ["--vary", "policy={kind: fixed, cut: 1},{kind: fixed, cut: 2}", "--vary", "policy.cut=3"]
+    code, _, err = call("sweep", "--base", "quickstart", *varied, *COUNT)
+    assert code == 2
+    assert "asked for twice: case 002 (policy={kind: fixed, cut: 2}, policy.cut=3, seed 0) is case 001" in err
+    assert "another key overrides" in err
+    assert not Path("studies").exists()
+
+
+@pytest.mark.parametrize("options", [["--json"], []])
+def test_a_case_that_cannot_be_read_at_the_end_is_said(call, options):
+    splitft.sweep(quick_study("quickstart", {"server.slots": [1]}, set=COUNTED_ONCE), "s", jobs=1)
+    Path("s/cases/001/rounds.parquet").write_bytes(b"nothing")
+    code, _, err = call("sweep", "s", *options)
+    assert code == 2
+    assert "001/rounds.parquet: damaged run folder" in err
+
+
+def test_json_has_every_number_in_full_and_no_value_where_there_is_none(swept, call):
+    code, out, _ = call("sweep", str(swept.folder), "--json")
+    assert code == 0
+    cases = json.loads(out, parse_constant=pytest.fail)["cases"]
+    assert [case["simulated_s"] for case in cases] == swept.frame()["simulated_s"].tolist()
+    assert {case["perplexity"] for case in cases} == {None}
+
+
+def test_the_table_shows_a_section_as_it_is_written(call):
+    varied = "policy={kind: fixed, cut: 1},{kind: fixed, cut: 2}"
+    _, out, _ = call("sweep", "--base", "quickstart", "--vary", varied, *COUNT)
+    assert "{kind: fixed, cut: 2}" in out
+
+
+def test_checking_is_told_case_by_case(tmp_path):
+    told = []
+    study = quick_study("quickstart", {"server.slots": [1, 2]}, set=COUNTED_ONCE)
+    begin_sweep(study, tmp_path / "s", [], Settings(jobs=1, on_check=lambda *news: told.append(news)))
+    assert told == [(1, 2), (2, 2)]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="kills")

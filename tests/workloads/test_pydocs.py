@@ -161,3 +161,15 @@ def test_the_running_interpreter_has_thousands_of_distinct_docstrings():
     assert len(set(texts)) == len(texts)
     assert all(text == text.strip() and text for text in texts)
     assert inspect.cleandoc(json.dumps.__doc__) in texts
+
+
+def test_the_sources_of_this_python_are_read_once_by_a_process(library, monkeypatch):
+    monkeypatch.setattr(pydocs.sysconfig, "get_path", lambda _name: str(library))
+    pydocs._of_this_python.cache_clear()
+    try:
+        first = docstrings()
+        write(library, "abc.py", '"""Something else."""')
+        first.clear()  # each caller has a list of its own
+        assert docstrings() == ["Abstract base classes."]
+    finally:
+        pydocs._of_this_python.cache_clear()

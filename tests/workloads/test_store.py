@@ -362,6 +362,13 @@ def test_a_damaged_line_is_reported_and_the_others_count(tmp_path: Path, caplog:
     assert [run.recall(key_of(number)) is None for number in (1, 2, 3)] == [False, True, False]
 
 
+def test_what_is_done_twice_is_one_line_of_the_journal(tmp_path: Path) -> None:
+    # such as the measurement after a round in which nobody has learned: a resumed run would find it done
+    keep(RunResults(tmp_path), 1, 2, 2)
+    keep(RunResults(tmp_path), 2, 3, 3)
+    assert len((tmp_path / "tasks.jsonl").read_text().splitlines()) == 3
+
+
 def test_states_that_nothing_starts_from_any_more_go_and_records_stay(tmp_path: Path) -> None:
     run = RunResults(tmp_path)
     keep(run, 1, 2, 3)

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from simulator.costs.block_price import observed_price
 from simulator.policies.observation import CutCosts
 from simulator.policies.observe import Ahead, observations
+from simulator.protocols.phases import SPLIT_STEP
 from simulator.protocols.rounds import ClientLog, ClientPlan, PaddedBatch, RoundLog
 from simulator.setting import resolve
 from tests.simulator.observed import never
@@ -95,6 +96,6 @@ def test_a_model_of_two_blocks_has_one_cut_and_a_positive_price():
         num_steps=1,
         status="finished",
     )
-    price = observed_price(log, setting.costs.step, num_blocks=2)
+    price = observed_price(log, setting.costs.step, num_blocks=2, own_kinds=SPLIT_STEP.own)
     on_client_s = step.client_forward_s + step.client_backward_s + step.client_optimizer_s
     assert (price.on_client_s, price.on_server_s) == (pytest.approx(on_client_s), pytest.approx(step.server_step_s))

@@ -82,13 +82,10 @@ def test_weights_and_moments_of_several_blocks_add_up():
 # ---- who has what
 
 
-def log(*clients):
-    """Return a settled round of (client, cut, status, kinds of what it did)."""
-    logs = [
-        SimpleNamespace(plan=SimpleNamespace(client=k, cut=cut), seconds=dict.fromkeys(kinds, 1.0), status=status)
-        for k, cut, status, kinds in clients
-    ]
-    return SimpleNamespace(clients=logs, finished=[c for c in logs if c.status == "finished"])
+def ended(client, cut, status, kinds):
+    """Return a client's round that has ended."""
+    plan = SimpleNamespace(client=client, cut=cut)
+    return SimpleNamespace(plan=plan, seconds=dict.fromkeys(kinds, 1.0), status=status)
 
 
 WHOLE = ("download_weights", "download_adapter", "client_forward")
@@ -96,34 +93,34 @@ WHOLE = ("download_weights", "download_adapter", "client_forward")
 
 def test_where_everything_is_resident_nothing_moves():
     holdings = Holdings(ships_weights=False, ships_moments=False)
-    holdings.settle(log((0, 2, "finished", WHOLE)))
+    holdings.settle(ended(0, 2, "finished", WHOLE))
     assert holdings.move(0, 5) is None
 
 
 def test_a_client_keeps_base_weights_that_it_ever_got():
     holdings = Holdings(ships_weights=True, ships_moments=False)
     assert holdings.move(0, 2) == CutMove(stored_cut=0)
-    holdings.settle(log((0, 2, "dropped", WHOLE)))  # it went, but only after they had arrived
+    holdings.settle(ended(0, 2, "dropped", WHOLE))  # it went, but only after they had arrived
     assert holdings.move(0, 2) is None
     assert holdings.move(0, 4) == CutMove(stored_cut=2)
-    holdings.settle(log((0, 4, "dropped", ("download_weights",))))  # these had not
+    holdings.settle(ended(0, 4, "dropped", ("download_weights",)))  # these had not
     assert holdings.move(0, 4) == CutMove(stored_cut=2)
-    holdings.settle(log((0, 3, "dropped", ("download_weights", "download_adapter"))))  # these had, and nothing else
+    holdings.settle(ended(0, 3, "dropped", ("download_weights", "download_adapter")))  # these had, and nothing else
     assert holdings.move(0, 4) == CutMove(stored_cut=3)
-    holdings.settle(log((0, 4, "finished", WHOLE)))
+    holdings.settle(ended(0, 4, "finished", WHOLE))
     assert holdings.move(0, 1) is holdings.move(0, 3) is None
 
 
 def test_moments_move_from_where_the_last_round_that_counted_left_them():
     holdings = Holdings(ships_weights=False, ships_moments=True)
     assert holdings.move(0, 2) is None  # there are none yet
-    holdings.settle(log((0, 2, "finished", WHOLE)))
+    holdings.settle(ended(0, 2, "finished", WHOLE))
     assert holdings.move(0, 2) is None
     assert holdings.move(0, 3) == CutMove(cuts=(2,))
-    holdings.settle(log((0, 3, "late", WHOLE)))
+    holdings.settle(ended(0, 3, "late", WHOLE))
     assert holdings.move(0, 3) == CutMove(cuts=(2,))
-    holdings.settle(log((0, 3, "finished", WHOLE)))
-    holdings.settle(log((0, 2, "finished", WHOLE)))
+    holdings.settle(ended(0, 3, "finished", WHOLE))
+    holdings.settle(ended(0, 2, "finished", WHOLE))
     assert holdings.move(0, 1) == CutMove(cuts=(3, 2))
 
 

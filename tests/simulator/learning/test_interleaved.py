@@ -16,7 +16,7 @@ from tests.workloads.test_tasks import batch
 from workloads.aggregators import RELAY
 
 
-def learning_of(trainer, rule):
+def learning_of(trainer, rule, ranks=lambda _cut: (16, 8)):
     data = LearningData(
         training=lambda client, number: tuple(batch(100 * client + 10 * number + step) for step in range(2)),
         validation=lambda client: (batch(client),),
@@ -24,13 +24,13 @@ def learning_of(trainer, rule):
         num_samples=np.array([10, 20, 30]),
     )
     recipe = dataclasses.replace(CONSTANT, learning_rule=rule)
-    return InterleavedLearning(trainer, recipe, data, lambda _cut: (16, 8), RELAY if rule == "sl" else "segment")
+    return InterleavedLearning(trainer, recipe, data, ranks, RELAY if rule == "sl" else "segment")
 
 
-def settled(number, statuses, order):
+def settled(number, statuses, order, cuts=(1, 1, 1)):
     clients = tuple(
         ClientLog(
-            plan=ClientPlan(client=client, cut=1, steps=()), start_s=0.0, end_s=1.0,
+            plan=ClientPlan(client=client, cut=cuts[client], steps=()), start_s=0.0, end_s=1.0,
             seconds={}, num_bytes={}, num_steps=2, status=status,
         )
         for client, status in enumerate(statuses)
@@ -74,6 +74,17 @@ def test_of_a_dropped_client_the_served_steps_are_members_and_nothing_else_is_ke
     learning.train(settled(2, ALL, MIXED))
     assert [task.moments for task in trainer.trained[2:]] == [None, None, results[2].key]
     assert [task.first_step for task in trainer.trained[2:]] == [0, 0, 2]
+
+
+def test_of_the_one_server_adapter_every_row_counts_that_anybody_has_trained():
+    trainer = ListingTrainer()
+    # 16 rows, 8 in the blocks beside the cut. Block 3 is the server's for clients 0 and 1, block 4 for all.
+    ranks = {1: (8, 8, 16, 16), 2: (16, 8, 8, 16), 3: (16, 16, 8, 8)}.__getitem__
+    learning = learning_of(trainer, "sfl-v2", ranks)
+    learning.train(settled(1, ("dropped", "finished", "finished"), MIXED, cuts=(1, 2, 3)))
+    assert [task.ranks for task in trainer.trained] == [(8, 8, 16, 16), (16, 8, 8, 16), (16, 16, 8, 8)]
+    # In block 3 client 0 has trained 16 rows on the server, which are a part of client 1's whole adapter, too.
+    assert trainer.aggregated[0].rows == ((16, 8, 16, 16), (16, 16, 8, 16))
 
 
 def test_if_nobody_finishes_the_servers_part_is_what_it_is():

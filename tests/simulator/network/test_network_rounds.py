@@ -152,7 +152,7 @@ def test_a_faster_device_or_link_never_ends_a_lone_client_later(case, factor, wh
 
 def test_the_lag_of_a_client_is_what_its_round_still_takes_alone():
     # 4 (adapter) + 1 + 2, then the server's 3 + 1 + 2 + 0.5 of the first step, 1 + 2, then the same and 3 (adapter).
-    world, _ = small_world(HandCosts())
+    world, _ = small_world(HandCosts(), discipline="priority")
     assert lags_s(world, 1, plan(0, num_steps=2), client_round) == pytest.approx((6.5 + 3 + 6.5 + 3, 6.5 + 3))
 
 

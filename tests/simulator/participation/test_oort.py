@@ -45,22 +45,27 @@ def test_without_losses_durations_alone_decide():
     assert utilities(np.arange(2), 1, OortSelection(), seen).tolist() == pytest.approx([1.0, 0.65**2])
 
 
+def test_without_losses_it_does_not_count_how_long_a_client_has_not_been_seen():
+    found = utilities(np.arange(2), 20, OortSelection(), history([1, 19]))
+    assert found.tolist() == [1.0, 1.0]
+
+
 def test_the_share_of_the_unknown_decays_to_its_floor():
     # 100 known and 100 unknown, 50 wanted
     section = OortSelection(count=50)
     for now, expected in [(2, 44), (11, 37), (101, 10)]:  # 50 * 0.9 * 0.98^1 = 44.1, 0.98^10: 36.8, floor 0.2: 10
-        seen = history([now - 1] * 100 + [0] * 100)
-        chosen = oort(np.arange(200), 50, np.random.default_rng(0), section, seen)
+        seen = history([1] * 100 + [0] * 100)  # rounds count in which nobody has finished, too
+        chosen = oort(np.arange(200), 50, np.random.default_rng(0), section, seen, now=now)
         assert (chosen >= 100).sum() == expected
     # whom nobody knows fills up what the known cannot
     few_known = history([200] * 5 + [0] * 195)
-    assert (oort(np.arange(200), 50, np.random.default_rng(0), section, few_known) >= 5).sum() == 45
+    assert (oort(np.arange(200), 50, np.random.default_rng(0), section, few_known, now=201) >= 5).sum() == 45
 
 
 def test_of_the_known_those_near_the_best_are_taken():
     # ten of utility 1 and ninety of less than 0.95 of that
     seen = history([1] * 100, loss=[1.0] * 10 + [0.5] * 90)
-    chosen = oort(np.arange(100), 10, np.random.default_rng(3), OortSelection(count=10), seen)
+    chosen = oort(np.arange(100), 10, np.random.default_rng(3), OortSelection(count=10), seen, now=2)
     assert chosen.tolist() == list(range(10))
 
 
@@ -75,10 +80,29 @@ def test_as_many_as_are_wanted_are_chosen_once_each_of_those_within_reach(last_r
     reachable = np.array(sorted(data.draw(st.sets(st.integers(0, len(last_round) - 1), min_size=1))))
     loss = data.draw(st.sampled_from([math.nan, 0.0, 2.0]))
     seen = history(last_round, loss=[loss] * len(last_round))
-    chosen = oort(reachable, wanted, np.random.default_rng(seed), OortSelection(count=wanted), seen)
+    chosen = oort(reachable, wanted, np.random.default_rng(seed), OortSelection(count=wanted), seen, now=10)
     assert len(chosen) == min(wanted, len(reachable))
     assert (np.diff(chosen) > 0).all()
     assert np.isin(chosen, reachable).all()
+
+
+def test_in_sl_the_wait_for_ones_turn_is_no_duration_of_ones_own():
+    # Three devices alike with equal batches: whoever comes last is not slower than whoever comes first. Their links
+    # are drawn, but hardly matter.
+    scenario = Scenario.from_mapping(
+        {
+            "rounds": 1,
+            "fleet": {"clients": [{"device": "rpi5-8gb", "network": "lan-1gbe", "count": 3}]},
+            "workload": {"dataset": {"source": "lengths", "distribution": "fixed", "tokens": 16}, "local_steps": 1},
+            "protocol": {"kind": "sl"},
+            "policy": {"kind": "fixed"},
+            "execution": {"trainer": "cost-only"},
+        }
+    )
+    clients = splitft.run(scenario).clients
+    durations_s = clients.end_s - clients.start_s
+    assert durations_s.tolist() == pytest.approx([durations_s[0]] * 3, rel=0.05)
+    assert clients.start_s.tolist() == pytest.approx([0.0, *clients.end_s[:-1]], rel=1e-9)
 
 
 def run(selection, rounds=30):

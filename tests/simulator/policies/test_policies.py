@@ -1,5 +1,6 @@
 """Each cut policy on observations by hand, and `optimal` against all combinations of cuts."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -84,6 +85,19 @@ def test_dtfl_scales_the_profile_by_a_moving_average_of_what_it_observes():
     # the first observation is the average
     first = dtfl([observed(0, cut=1, busy_s=1.0, max_cut=2, costs=costs)], {}, DtflPolicy(smoothing=0.5))
     assert first.memory == {0: 3.0}
+    # also if it has been asked for a cut before that
+    before = dtfl([observed(0, max_cut=2, costs=costs)], {}, DtflPolicy(smoothing=0.5))
+    assert before.memory == {}
+
+
+def test_dtfl_lets_a_server_that_works_meanwhile_hide_how_slow_a_client_is():
+    # At cut 1 the server takes 4 s beside a client of 1 s, which a client twice as slow does not make longer; at cut 2
+    # it takes 1 s beside 3 s, which become 6. The straggler's best time is 4 + 1 s of messages.
+    costs = ahead(client_s=[1.0, 3.0], transfer_s=1.0, server_s=[4.0, 1.0], slowdown=2.0, is_beside=True)
+    seen = observed(0, cut=1, busy_s=1.0, max_cut=2, costs=costs)
+    assert dtfl([seen], {}, DtflPolicy()).cuts == {0: 1}
+    assert costs.seconds.slowed(2.0).path_s.tolist() == [5.0, 7.0]
+    assert costs.seconds.path_s.tolist() == [5.0, 4.0]
 
 
 # --- bandit
@@ -130,6 +144,15 @@ def rounds(draw):
     options = [draw(st.lists(st.tuples(SECONDS, SECONDS), min_size=n, max_size=n)) for n in num_options]
     paths_s, works_s = ([np.array([option[part] for option in own]) for own in options] for part in (0, 1))
     return paths_s, works_s, draw(st.integers(1, 4))
+
+
+def test_where_clients_work_one_after_another_each_takes_its_shortest_path():
+    # together the second would spare the server: its path of 3 s is no longer than the first one's
+    long, short = ahead(client_s=[3.0, 4.0], server_s=[1.0, 1.0]), ahead(client_s=[1.0, 3.0], server_s=[2.0, 0.5])
+    seen = [observed(k, max_cut=2, costs=costs) for k, costs in enumerate((long, short))]
+    assert optimal(seen, {}, OptimalPolicy()).cuts == {0: 1, 1: 2}
+    relayed = [dataclasses.replace(o, is_relayed=True) for o in seen]
+    assert optimal(relayed, {}, OptimalPolicy()).cuts == {0: 1, 1: 1}
 
 
 @settings(max_examples=500, deadline=None)

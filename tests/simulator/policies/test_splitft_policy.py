@@ -1,9 +1,10 @@
 """SplitFT's cut rule on constructed and on random stationary fleets."""
 
+import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from simulator.policies.splitft import splitft
+from simulator.policies.splitft import Known, splitft
 from simulator.scenario import SplitFTPolicy
 from tests.simulator.observed import observed
 
@@ -83,8 +84,24 @@ def test_cuts_stay_within_their_bounds():
 def test_the_step_time_is_a_moving_average():
     # 0.5 s now, 1.0 s before: with smoothing 0.5 the average is 0.75 s
     policy = SplitFTPolicy(kind="splitft", smoothing=0.5)
-    decision = decide(observation(0, busy_s=0.5), memory={0: 1.0}, policy=policy)
-    assert decision.memory[0] == 0.75
+    decision = decide(observation(0, busy_s=0.5), memory={0: Known(1.0, 0.5)}, policy=policy)
+    assert decision.memory[0].average_s == 0.75
+
+
+def test_a_client_is_held_against_all_that_are_known_whoever_else_is_observed():
+    # Client 0 takes 1 s, as does the mean of 0.6, 1.0 and 1.4 s; it stays, whether or not the slow one is there, too.
+    memory = {1: Known(0.6, 0.5), 2: Known(1.4, 0.5)}
+    assert decide(observation(0, busy_s=1.0), memory=memory).cuts == {0: 4}
+    both = decide(observation(0, busy_s=1.0), observation(2, busy_s=1.4), memory=memory)
+    assert both.cuts == {0: 4, 2: 2}
+    # as with performances: 0.6 is one standard deviation above the mean of 0.6 and 0.4
+    policy = SplitFTPolicy(kind="splitft", gamma_perf=1.0)
+    assert decide(observation(0, performance=0.6), memory={1: Known(1.0, 0.4)}, policy=policy).cuts == {0: 5}
+
+
+def test_a_performance_that_is_not_measured_anew_is_the_last_one():
+    decision = decide(observation(0, performance=None), memory={0: Known(1.0, 0.6)})
+    assert decision.memory[0].performance == 0.6
 
 
 fleets = st.lists(
@@ -121,3 +138,27 @@ def test_cuts_settle_on_a_stationary_fleet(fleet, server_block_s):
         assert all(1 <= cut <= fleet[k][2] for k, cut in cuts.items())
         history.append(cuts)
     assert all(cuts == history[-1] for cuts in history[-10:])
+
+
+@settings(max_examples=100, deadline=None)
+@given(fleet=fleets, seed=st.integers(0, 99))
+def test_cuts_settle_also_where_only_some_are_observed_each_time(fleet, seed):
+    """As with a random selection, or where clients take turns in their own time."""
+    rng, memory, cuts, history = np.random.default_rng(seed), {}, dict.fromkeys(range(len(fleet))), []
+    for _ in range(160):
+        some = [k for k in range(len(fleet)) if cuts[k] is None or rng.random() < 0.5]
+        seen = [
+            observation(
+                k,
+                cut=cuts[k],
+                busy_s=None if cuts[k] is None else fleet[k][0] + cuts[k] * fleet[k][1],
+                block_s=fleet[k][1],
+                performance=fleet[k][3],
+                max_cut=fleet[k][2],
+            )
+            for k in some
+        ]
+        decision = splitft(seen, memory, SETTINGS)
+        cuts, memory = cuts | dict(decision.cuts), decision.memory
+        history.append(dict(cuts))
+    assert all(then == history[-1] for then in history[-20:])

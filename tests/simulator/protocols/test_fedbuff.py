@@ -19,8 +19,8 @@ def never(_before):
 class Turns:
     """A buffer with a world around it."""
 
-    def __init__(self, costs, num_clients, *, again=never, buffer_size=2, max_staleness=20):
-        self.world, self.writer = small_world(costs, num_clients=num_clients)
+    def __init__(self, costs, num_clients, *, again=never, buffer_size=2, max_staleness=20, discipline="fifo"):
+        self.world, self.writer = small_world(costs, num_clients=num_clients, discipline=discipline)
         self.buffer = FedBuff(buffer_size=buffer_size, max_staleness=max_staleness, again=again)
         self.number = 0
 
@@ -199,3 +199,32 @@ def test_a_client_may_have_several_turns_in_a_round():
         (2, 0, pytest.approx(33)),
     ]
     assert log.end_s == pytest.approx(33.5)
+
+
+def test_a_server_by_priority_serves_the_turn_with_the_largest_remaining_lag_first():
+    # Client 0 is at the server from 7 to 10 s; client 1 comes at 7.5 s with one step to go, client 2 at 8 s with three.
+    costs, started = HandCosts(forward_s=(1.0, 1.5, 2.0)), {}
+    for discipline in ("fifo", "priority"):
+        turns = Turns(costs, 3, buffer_size=3, discipline=discipline)
+        turns.round([plan(0, turn=1), plan(1, turn=1), plan(2, num_steps=3, turn=1)])
+        steps = turns.spans[(turns.spans.kind == "server_step") & (turns.spans.step == 1)]
+        started[discipline] = steps.set_index("client").start_s.sort_index().tolist()
+    assert started["fifo"] == pytest.approx([7, 10, 13])
+    assert started["priority"] == pytest.approx([7, 13, 10])
+
+
+def test_a_turn_has_the_deadline_of_the_round_in_which_it_begins():
+    # Client 0 goes on at 16.5, in the first round, which has no deadline: it hands in at 33. Client 1, with which the
+    # round is over, and client 0's third turn begin in the second and are stopped 10 s later.
+    following = [plan(0, turn=2), plan(0, turn=3)]
+    turns = Turns(
+        HandCosts(forward_s=(1.0, 1.6)), 2, again=lambda before: following.pop(0) if not before.client else None
+    )
+    turns.round([plan(0, turn=1), plan(1, turn=1)])
+    log = turns.round([plan(1, turn=2)], Terms(deadline_s=10.0))
+    assert [(c.plan.client, c.plan.turn, c.status) for c in log.clients] == [
+        (1, 2, "late"),
+        (0, 2, "finished"),
+        (0, 3, "late"),
+    ]
+    assert log.clients[2].end_s - log.clients[2].start_s == pytest.approx(10, rel=1e-9)

@@ -60,6 +60,22 @@ def test_a_client_has_finished_when_the_server_has_too():
     assert aggregate.cause_id == last.span_id
 
 
+def test_a_client_measures_itself_when_the_server_has_been_trained_too():
+    # Of the server's steps the second ends at 23, while the client is done with its own at 15: then it measures itself
+    # with 1 s forward, 2 s up and 1.5 s at the server, and hands in, 27.5 .. 30.5.
+    _, spans = play(HandCosts(server_step_s=8.0), [plan(0, num_steps=2, validate=True)], run=local_loss.run_round)
+    assert events(spans, 0)[-6:] == close(
+        [
+            ("overlap_wait", -1, 15, 23),
+            ("validation_forward", -1, 23, 24),
+            ("upload_validation", -1, 24, 26),
+            ("server_validation", -1, 26, 27.5),
+            ("upload_adapter", -1, 27.5, 30.5),
+            ("round_wait", -1, 30.5, 30.75),
+        ]
+    )
+
+
 def test_the_cause_of_a_server_step_is_its_upload_or_who_left_the_slot():
     _, spans = play(HandCosts(forward_s=(1.0, 1.5)), num_clients=2, run=local_loss.run_round)
     first, second = spans[spans.kind == "server_step"].itertuples()

@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from itertools import accumulate
 
 import numpy as np
 import pytest
@@ -12,6 +13,8 @@ from simulator.protocols import fed_lora, local_loss, sfl_pipelined, sfl_v1, sfl
 from simulator.protocols.fedbuff import FedBuff
 from tests.simulator.protocols.test_faults import rounds
 from tests.simulator.small_rounds import MB, HandCosts, plan, play, small_world
+from workloads.interleaved_tasks import Interleaving
+from workloads.tasks import RULES_WITH_SHARED_SERVER
 
 ROUNDS = {
     "sl": sl.run_round,
@@ -24,6 +27,20 @@ ROUNDS = {
 }
 KINDS = (*ROUNDS, "fedbuff")
 OVERLAPPING = ("sfl-pipelined", "local-loss")
+SERVERS = [
+    (1, "fifo"),
+    (1, "priority"),
+    (2, "fifo"),
+    (3, "priority"),
+    (1, "processor-sharing"),
+    (2, "processor-sharing"),
+]
+"""Slots and disciplines; those that step one adapter have one slot and do not share it (`simulator.serving`)."""
+ONE_ADAPTER = [(1, "fifo"), (1, "priority")]
+
+
+def servers(kind):
+    return st.sampled_from(ONE_ADAPTER if kind in RULES_WITH_SHARED_SERVER else SERVERS)
 
 
 def once_more():
@@ -37,7 +54,7 @@ def once_more():
     return again
 
 
-def play_two(kind, case):
+def play_two(kind, case, server=(1, "fifo")):
     """Run two rounds in one world, whatever happens, and let everything end; return (logs, spans, transfers)."""
     world, writer = small_world(
         HandCosts(forward_s=case["forward_s"], label_bytes=case["label_bytes"]),
@@ -46,7 +63,8 @@ def play_two(kind, case):
         server_uplink=case["server_uplink"],
         outages_s=case["outages_s"],
         fast_forward=False,  # every message is watched
-        discipline="priority" if kind == "sfl-pipelined" else "fifo",
+        slots=server[0],
+        discipline=server[1],
     )
     transfers, send = [], world.network.send
 
@@ -68,34 +86,43 @@ def play_two(kind, case):
     return logs, writer.records().spans, transfers
 
 
+def most_at_once(spans):
+    """Return how many of the spans there are at most at a time; what begins as another ends comes after it."""
+    times = [(end_s, -1) for end_s in spans.end_s] + [(start_s, 1) for start_s in spans.start_s]
+    return max(accumulate(step for _, step in sorted(times)), default=0)
+
+
 def never_overlap(spans):
-    ordered = spans.sort_values(["start_s", "end_s"])
-    return bool((ordered.start_s.to_numpy()[1:] >= ordered.end_s.to_numpy()[:-1]).all())
+    return most_at_once(spans[spans.end_s > spans.start_s]) <= 1
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=12, deadline=None)
-@given(case=rounds())
-def test_every_run_ends_every_byte_is_accounted_and_nothing_is_in_two_places(kind, case):
-    logs, spans, transfers = play_two(kind, case)  # it has come back: nobody waits for what cannot happen
+@settings(max_examples=25, deadline=None)
+@given(data=st.data(), case=rounds())
+def test_every_run_ends_every_byte_is_accounted_and_nothing_is_in_two_places(kind, data, case):
+    slots, discipline = server = data.draw(servers(kind))
+    logs, spans, transfers = play_two(kind, case, server)  # it has come back: nobody waits for what cannot happen
     assert all(transfer.triggered for transfer in transfers)
     assert spans.num_bytes.sum() == sum(round(transfer.value) for transfer in transfers)
     if kind != "fedbuff":
         assert sum(sum(c.num_bytes.values()) for log in logs for c in log.clients) == spans.num_bytes.sum()
-    # one slot, whoever it serves; one processor and one connection each way for every client
-    assert never_overlap(spans[(spans.actor == "server") & (spans.kind != "aggregate")])
+    # no more at the server than it has slots, whoever it serves; one processor and one connection each way for a client
+    if discipline != "processor-sharing":
+        served = spans[(spans.actor == "server") & (spans.kind != "aggregate") & (spans.end_s > spans.start_s)]
+        assert most_at_once(served) <= slots
+    assert never_overlap(spans[spans.kind == "aggregate"])
     for _, own in spans[spans.client >= 0].groupby(["client", "actor"], observed=True):
         assert never_overlap(own)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=12, deadline=None)
-@given(case=rounds())
-def test_every_instant_of_a_participant_is_covered_whatever_happens(kind, case):
-    logs, spans, _ = play_two(kind, case)
+@settings(max_examples=25, deadline=None)
+@given(data=st.data(), case=rounds())
+def test_every_instant_of_a_participant_is_covered_whatever_happens(kind, data, case):
+    logs, spans, _ = play_two(kind, case, data.draw(servers(kind)))
     for log in logs:
         for c in log.clients:
-            start_s, end_s = c.start_s, (c.end_s if kind == "fedbuff" else log.end_s)
+            start_s, end_s = (c.start_s, c.end_s) if kind == "fedbuff" else (log.start_s, log.end_s)
             own = spans[(spans.client == c.plan.client) & (spans.start_s >= start_s) & (spans.end_s <= end_s)]
             own = own.sort_values(["start_s", "span_id"])
             if start_s < end_s:
@@ -106,10 +133,26 @@ def test_every_instant_of_a_participant_is_covered_whatever_happens(kind, case):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=6, deadline=None)
-@given(case=rounds())
-def test_the_same_case_gives_the_same_spans_to_the_bit(kind, case):
-    assert play_two(kind, case)[1].equals(play_two(kind, case)[1])
+@settings(max_examples=8, deadline=None)
+@given(data=st.data(), case=rounds())
+def test_the_same_case_gives_the_same_spans_to_the_bit(kind, data, case):
+    server = data.draw(servers(kind))
+    assert play_two(kind, case, server)[1].equals(play_two(kind, case, server)[1])
+
+
+@pytest.mark.parametrize("kind", ["sl", "sfl-v2"])
+@settings(max_examples=40, deadline=None)
+@given(data=st.data(), case=rounds())
+def test_the_order_of_a_server_with_one_adapter_can_be_learned_whoever_fails(kind, data, case):
+    logs, _, _ = play_two(kind, case, data.draw(servers(kind)))
+    for log in logs:
+        members = list(dict.fromkeys(client for client, _ in log.order))
+        order = tuple((members.index(client), step - 1) for client, step in log.order)
+        names = tuple(map(str, members))
+        # It refuses an order that members cannot have: steps out of order, or in `sl` turns in each other.
+        Interleaving(members=names, hands_in=(True,) * len(names), order=order, relayed=kind == "sl", server=None)
+        for c in log.clients:
+            assert sum(client == c.plan.client for client, _ in log.order) >= c.num_steps
 
 
 # --- what protocols have in common

@@ -4,6 +4,7 @@ import pytest
 
 from simulator.protocols import sl
 from simulator.protocols.rounds import Terms
+from simulator.records.runs import SERVER_CLIENT
 from tests.simulator.small_rounds import WHOLE_ROUND_BYTES, HandCosts, close, events, plan, play
 
 # Alone a client's turn of one step is 4 s (adapter down) + 9.5 s (forward 1, up 2, server 3, down 1, backward 2,
@@ -60,13 +61,29 @@ def test_a_turn_passes_on_when_a_client_goes_in_it_or_before_it():
 
 
 def test_a_step_that_the_server_ends_for_nobody_counts_and_keeps_the_next_client_waiting():
-    # Client 0 is served 7 .. 16 and goes at 8. Client 1 fetches 8 .. 12, computes .. 13, uploads .. 15 and waits.
+    # Client 0 is served 7 .. 16 and goes at 8. Client 1 fetches 16 .. 20: among what it is sent may be blocks that were
+    # the server's for client 0, which is at work on them until then.
     log, spans = play(
         HandCosts(forward_s=(1.0, 1.0), server_step_s=9.0), [plan(0, leaves_s=8.0), plan(1)], run=sl.run_round
     )
     assert log.order == ((0, 1), (1, 1))
-    wait = spans[spans.kind == "server_wait"].iloc[0]
-    assert (wait.client, wait.start_s, wait.end_s) == (1, pytest.approx(15, rel=1e-9), pytest.approx(16, rel=1e-9))
+    assert events(spans, 1)[:3] == close(
+        [("round_wait", -1, 0, 8), ("round_wait", -1, 8, 16), ("download_adapter", -1, 16, 20)]
+    )
+    assert log.clients[1].start_s == pytest.approx(16, rel=1e-9)
+    fetched = spans[spans.kind == "download_adapter"].iloc[-1]
+    rest = spans[(spans.kind == "server_step") & (spans.client == SERVER_CLIENT)].iloc[0]
+    assert fetched.cause_id == rest.span_id
+
+
+def test_who_goes_while_the_server_ends_a_step_for_nobody_gives_its_place_to_the_next():
+    plans = [plan(0, leaves_s=8.0), plan(1, leaves_s=12.0), plan(2)]
+    log, _ = play(HandCosts(forward_s=(1.0,) * 3, server_step_s=9.0), plans, run=sl.run_round)
+    assert [c.status for c in log.clients] == ["dropped", "dropped", "finished"]
+    assert log.order == ((0, 1), (2, 1))
+    assert log.clients[2].start_s == pytest.approx(16, rel=1e-9)
+    # fetches .. 20, forward .. 21, upload .. 23, the server .. 32, gradients .. 33, backward .. 35.5, adapter .. 38.5
+    assert log.end_s == pytest.approx(38.5, rel=1e-9)
 
 
 def test_a_client_fails_after_its_part_of_its_own_turn():

@@ -252,7 +252,7 @@ def test_energy_of_every_span_is_charged_by_who_is_at_work():
     run = splitft.run(scenario(protocol={"kind": "u-shape"}, costs={"energy": "assumed"}, rounds=1))
     own = run.spans[run.spans.client >= 0]
     assert own.energy_j.notna().all()
-    assert (own[own.kind.isin(u_shape.STEP_KINDS)].energy_j > 0).all()
+    assert (own[own.kind.isin(u_shape.STEP.own)].energy_j > 0).all()
     assert run.rounds.energy_j.iloc[0] == pytest.approx(own.energy_j.sum())
 
 

@@ -1,0 +1,87 @@
+"""Interaction plots: what one key does to a metric, by the values of another. Parallel lines do not interact."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from analysis.statistics import half_width
+from analysis.study_frame import METRICS, study_frame, with_keys
+from analysis.study_plots import COLUMN_IN, dress, labels_of, named, unit_of
+from analysis.style import CLIENT_COLOURS, LINE_STYLES
+from simulator.records.studies import StudyRecords
+
+SPREAD = 0.06  # by which lines stand beside each other, so that their intervals can be told apart
+
+
+def cell_means(frame: pd.DataFrame, x: str, y: str, by: Sequence[str]) -> pd.DataFrame:
+    """Return for each combination of values of `by` and `x` the mean of a metric over all else.
+
+    Cells share their seeds, and what a seed does to all of them alike says nothing of how they differ. Intervals are
+    therefore of what is left when each seed's mean over the cells is taken off (Cousineau 2005), widened for that by
+    sqrt(J / (J - 1)) with J cells (Morey 2008).
+
+    Returns:
+        The columns `line` (the values of `by` as text), `x` (its value as text), `mean`, and `half`: half of Student's
+        95 % interval over seeds, NaN for a single one; lines and values in order of appearance.
+
+    Raises:
+        ValueError: the metric is unknown in some case, or some combination has other cases than another, so that lines
+            would differ by what else is varied.
+    """
+    if frame[y].isna().any():
+        raise ValueError(f"{y} is unknown in {int(frame[y].isna().sum())} of {len(frame)} cases")
+    cells = pd.DataFrame(
+        {
+            "line": labels_of(frame, by),
+            "x": frame[x].astype(str),
+            "seed": frame["seed"],
+            "value": frame[y].astype(float),
+        }
+    )
+    counts = cells.groupby(["line", "x", "seed"], sort=False).size()
+    num_cells = cells["line"].nunique() * cells["x"].nunique()
+    if counts.min() != counts.max() or len(counts) != num_cells * cells["seed"].nunique():
+        raise ValueError("an interaction plot needs a whole grid: equally many cases for each combination and seed")
+    values = cells.groupby(["line", "x", "seed"], sort=False)["value"].mean().reset_index()
+    values["within"] = values["value"] - values.groupby("seed")["value"].transform("mean")
+    widening = math.sqrt(num_cells / (num_cells - 1)) if num_cells > 1 else math.nan
+
+    def half(within: pd.Series) -> float:
+        return widening * half_width(within.to_numpy(dtype=np.float64))
+
+    return values.groupby(["line", "x"], sort=False).agg(mean=("value", "mean"), half=("within", half)).reset_index()
+
+
+def interactions(study: StudyRecords, *, x: str, y: str, by: Sequence[str]) -> Figure:
+    """Draw the mean of a metric over the values of a key, a line for each value of other keys.
+
+    Args:
+        study: with finished cases, a whole grid in `x` and `by`.
+        x: a key of the scenario; its values stand side by side, in order of appearance.
+        y: one of `METRICS`.
+        by: keys of the scenario.
+
+    Raises:
+        ValueError: there is no such metric or key, or see `cell_means`.
+    """
+    if y not in METRICS:
+        raise ValueError(f"--y: expected {', '.join(METRICS)}, got '{y}'")
+    found = cell_means(with_keys(study, study_frame(study), [x, *by]), x, y, by)
+    unit = unit_of(y, float(found["mean"].max()))
+    values, lines = list(found["x"].unique()), list(found["line"].unique())
+    figure = Figure(figsize=COLUMN_IN, layout="constrained")
+    axes = figure.add_subplot()
+    for place, line in enumerate(lines):
+        part = found[found["line"] == line].set_index("x").loc[values]
+        at = np.arange(len(values)) + (place - (len(lines) - 1) / 2) * SPREAD
+        style = LINE_STYLES[place // len(CLIENT_COLOURS) % len(LINE_STYLES)]
+        axes.errorbar(
+            at, part["mean"] / unit.size, part["half"] / unit.size, color=CLIENT_COLOURS[place % len(CLIENT_COLOURS)],
+            linestyle=style, linewidth=1.2, elinewidth=0.8, capsize=2, marker="o", markersize=3, label=line,
+        )  # fmt: skip
+    axes.set_xticks(np.arange(len(values)), [value.strip("{}") for value in values])
+    dress(figure, x, named(y, unit), title=", ".join(by))
+    return figure
