@@ -41,7 +41,8 @@ class Comparison:
 
     Attributes:
         settings: in the order of their first runs.
-        differing: keys of scenarios that differ, each with its value in every setting; ` | ` between several.
+        differing: keys of scenarios by which settings differ, each with its value in every setting; ` | ` between
+            several. What varies alike in all of them, as seeds do, is not among these.
     """
 
     settings: tuple[Setting, ...]
@@ -94,7 +95,8 @@ def compare(runs: Sequence[RunRecords], by: str | None = None, target_perplexity
         Setting(label=label, outcomes={pair: outcome(runs[place], target_perplexity) for pair, place in group.items()})
         for label, group in grouped.items()
     ]
-    return Comparison(settings=tuple(settings), differing=values)
+    told_apart = {key: texts for key, texts in values.items() if len(set(texts)) > 1}
+    return Comparison(settings=tuple(settings), differing=told_apart)
 
 
 def _grouped(

@@ -56,6 +56,15 @@ def printed(table: pd.DataFrame) -> pd.DataFrame:
     return text
 
 
+def with_text_keys(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
+    """Return a table in which values of keys of the scenario are text: they are names, not measurements to round."""
+    text = table.copy()
+    for key in keys:
+        if key in table:
+            text[key] = [None if value is None else str(value) for value in table[key]]
+    return text
+
+
 def to_markdown(table: pd.DataFrame) -> str:
     """Return a table as GitHub's Markdown."""
     text = printed(table)

@@ -11,7 +11,7 @@ from rich.table import Table
 from analysis.comparison import Comparison, Setting, compare
 from analysis.statistics import Difference, main_effects, pareto_front
 from analysis.study_frame import HIGHER_IS_BETTER, METRICS, TARGET_METRICS, over_seeds, study_frame, with_keys
-from analysis.study_tables import FORMATS, TEXT_FORMATS, save_table, summarised
+from analysis.study_tables import FORMATS, TEXT_FORMATS, save_table, summarised, with_text_keys
 from devices.problems import FULL_DISK, InputError, Problem, did_you_mean
 from simulator.records.runs import RunFolderError, RunRecords
 from simulator.records.studies import StudyRecords
@@ -71,6 +71,8 @@ def print_table(
     _check_metrics([*metrics, *pareto, *([effects] if effects is not None else [])], swept.records)
     with _told():
         result = _answer(swept, kind, by=by, metrics=metrics, effects=effects, pareto=pareto)
+    if kind in {"markdown", "latex"}:
+        result = with_text_keys(result, [*by, *swept.records.factors])
     if out is not None:
         with _writing(out):
             save_table(result, kind, out)

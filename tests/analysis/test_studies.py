@@ -12,7 +12,7 @@ from analysis.statistics import main_effects, pareto_front
 from analysis.study_frame import over_seeds, scenario_value, study_frame, with_keys
 from analysis.study_plots import band, curves, front, save_figure
 from analysis.study_ratios import paired_ratios, ratios
-from analysis.study_tables import save_table, summarised, to_csv, to_latex, to_markdown
+from analysis.study_tables import save_table, summarised, to_csv, to_latex, to_markdown, with_text_keys
 from simulator.records.runs import RunFolderError
 from tests.analysis.made_study import made_run, made_study
 
@@ -193,6 +193,14 @@ def test_a_front_joins_the_settings_that_nothing_beats(study):
     assert [dots.get_offsets().tolist() for dots in axes.collections] == [[[4.0, 33.0]], [[2.0, 31.0]]]
 
 
+def test_values_of_keys_are_printed_as_the_scenario_has_them():
+    table = with_text_keys(
+        pd.DataFrame({"alpha": [0.1, 10.0, None], "loss": [0.1, 10.0, 2.0]}, dtype=object), ["alpha"]
+    )
+    lines = to_markdown(table.astype({"loss": float})).splitlines()
+    assert lines[2:] == ["| 0.1 | 0.1000 |", "| 10.0 | 10.00 |", "| - | 2.000 |"]
+
+
 def test_a_lucky_seed_puts_no_setting_on_the_front():
     # The second setting is beaten in every seed; only against the harder seed of the first it looks good.
     frame = pd.DataFrame(
@@ -265,6 +273,8 @@ def test_pictures_of_what_is_not_there_are_refused(study, tmp_path):
 def test_runs_are_compared_in_their_scenarios_and_then_by_pairs_of_seeds(study):
     found = compare([case.run for case in study.finished])
     assert [setting.label for setting in found.settings] == ["policy.kind=fixed", "policy.kind=splitft"]
+    # seeds and what else varies alike in both tells nobody apart
+    assert {key for key in found.differing if not key.startswith("policy.")} == set()
     assert found.differing["policy.kind"] == ("fixed", "splitft")
     adaptive = found.settings[1]
     time = found.difference(adaptive, "simulated_s")
