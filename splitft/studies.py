@@ -27,6 +27,7 @@ from splitft.engines import EngineName, code_path
 from splitft.finished import Run
 from splitft.work import numerics_of
 from workloads.machine import device_name, num_cores
+from workloads.store import store_variables
 
 OnNews = Callable[[News], None]
 
@@ -263,12 +264,12 @@ def _engine(folder: StudyFolder, num_cases: int, preview: Preview, settings: Set
             partial(attempt_in, folder.path),
             jobs=settings.jobs,
             num_gpus=int(preview.uses_gpu),
-            environment={"PYTHONPATH": code_path()},
+            environment={"PYTHONPATH": code_path(), **store_variables()},
         )
     return LocalEngine(
         [sys.executable, "-P", "-m", "splitft.casework", str(folder.path)],
         jobs=min(jobs, num_cases),
-        environment=worker_environment({**os.environ, "PYTHONPATH": code_path()}),
+        environment=worker_environment({**os.environ, "PYTHONPATH": code_path(), **store_variables()}),
         working_folder=folder.working_folder if folder.working_folder.is_dir() else Path.cwd(),
         logs=folder.logs,
     )

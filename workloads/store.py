@@ -40,6 +40,13 @@ def default_folder() -> Path:
     return Path(named) if named else platformdirs.user_cache_path("splitft") / "results"
 
 
+def store_variables() -> dict[str, str]:
+    """Return the environment variables by which a process that works in another folder finds the same store."""
+    named = {FOLDER_VARIABLE: str(default_folder().absolute())} if os.environ.get(FOLDER_VARIABLE) else {}
+    sized = {SIZE_VARIABLE: os.environ[SIZE_VARIABLE]} if SIZE_VARIABLE in os.environ else {}
+    return named | sized
+
+
 def default_max_bytes() -> int:
     """Return how much the user's store may hold: 5 GiB, or as many as SPLITFT_RESULTS_GIB says.
 

@@ -26,7 +26,7 @@ def check_reachable() -> None:
             Problem("Ray is not installed here: pip install 'splitft[ray]', or --engine local", key="--engine")
         )
     with _told_to_users():
-        _knock(os.environ.get(ADDRESS_VARIABLE))
+        _knock(_address())
 
 
 @contextmanager
@@ -44,7 +44,7 @@ def connected(*, num_cpus: int | None, environment: Mapping[str, str]) -> Iterat
     import ray  # noqa: PLC0415 -- an optional extra, which takes a second to load
 
     logging.getLogger("ray").setLevel(logging.ERROR)
-    address = os.environ.get(ADDRESS_VARIABLE)
+    address = _address()
     alone = {"num_cpus": num_cpus, "include_dashboard": False} if address is None else {"address": address}
     try:
         with _told_to_users(), _unchanged_handler():
@@ -60,6 +60,11 @@ def connected(*, num_cpus: int | None, environment: Mapping[str, str]) -> Iterat
         ray.shutdown()
 
 
+def _address() -> str | None:
+    """Return the address of the user's cluster; None where they name none."""
+    return os.environ.get(ADDRESS_VARIABLE) or None
+
+
 def first_line(error: Exception) -> str:
     """Return what kind of error it is, and the first line of what Ray says of it."""
     return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
@@ -69,8 +74,8 @@ def first_line(error: Exception) -> str:
 def _told_to_users() -> Iterator[None]:
     try:
         yield
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
-        address, reason = os.environ.get(ADDRESS_VARIABLE), str(error).partition("\n")[0]
+    except (ConnectionError, RuntimeError, ValueError, OSError, OverflowError) as error:
+        address, reason = _address(), str(error).partition("\n")[0]
         message = f"the Ray cluster {address or 'of this machine'} cannot be reached: {reason}"
         raise InputError(Problem(message, key=ADDRESS_VARIABLE, value=address)) from None
 
@@ -90,4 +95,4 @@ def _knock(address: str | None) -> None:
     """Raise OSError where nobody listens at an address: Ray itself would end this process."""
     host, colon, port = (address or "").rpartition("://")[2].rpartition(":")
     if colon and port.isdecimal():
-        socket.create_connection((host, int(port)), timeout=PATIENCE_S).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=PATIENCE_S).close()

@@ -22,7 +22,7 @@ from workloads.files import StateFolder, remove_abandoned, write_whole
 from workloads.leases import Lease, needed_states
 from workloads.results import DamagedError, Record, SavedState, open_state, seal
 from workloads.run_results import RunResults
-from workloads.store import MAX_BYTES, ResultStore, default_folder, default_max_bytes
+from workloads.store import MAX_BYTES, ResultStore, default_folder, default_max_bytes, store_variables
 from workloads.tasks import EvalResult, EvalTask, TrainResult, TrainTask
 
 STATE_FLOATS = 1000  # 4,000 bytes of values, a little more with names
@@ -580,6 +580,15 @@ def test_folder_and_bound_can_be_named(monkeypatch: pytest.MonkeyPatch, tmp_path
     monkeypatch.setenv("SPLITFT_RESULTS_GIB", "0.5")
     assert default_folder() == tmp_path
     assert default_max_bytes() == 2**29
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SPLITFT_RESULTS", "results")
+    assert store_variables() == {"SPLITFT_RESULTS": str(tmp_path / "results"), "SPLITFT_RESULTS_GIB": "0.5"}
+
+
+def test_where_nothing_is_named_other_processes_are_told_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SPLITFT_RESULTS", raising=False)
+    monkeypatch.delenv("SPLITFT_RESULTS_GIB", raising=False)
+    assert store_variables() == {}
 
 
 @pytest.mark.parametrize("text", ["", "many", "0", "-1", "nan", "inf"])
