@@ -206,20 +206,19 @@ class TrainerPlan:
                 executor=self.executor,
                 checkpointing=self.checkpointing,
                 on_step=on_step,
-                own_rule=self._own_rule(),
+                own_rule=None if self.own_aggregator is None else own_rule(self.own_aggregator),
             )
         except (ModelError, UnsupportedModelError) as error:
             raise InputError(Problem(str(error), key="workload.model", value=self.files.name)) from None
         except ValueError as error:
             raise InputError(Problem(str(error), key="execution.device", value=self.device)) from None
 
-    def _own_rule(self) -> "Rule | None":
-        from workloads.rules import checked, copied
 
-        own = self.own_aggregator
-        if own is None:
-            return None
-        function = own.load()
-        return lambda base, updates: own.answer(
-            lambda: function(*copied(base, updates)), lambda merged: checked(base, updates, merged)
-        )
+def own_rule(own: OwnCode) -> "Rule":
+    """Return the user's own rule of aggregation, which is given what it cannot harm; loads torch."""
+    from workloads.rules import checked, copied
+
+    function = own.load()
+    return lambda base, updates: own.answer(
+        lambda: function(*copied(base, updates)), lambda merged: checked(base, updates, merged)
+    )

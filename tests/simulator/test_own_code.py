@@ -308,12 +308,12 @@ def test_an_own_rule_of_aggregation_makes_the_global_adapter(tmp_path):
 def test_an_own_rule_may_change_what_it_is_given(tmp_path):
     import torch
 
-    from splitft.work import _own_rule
+    from splitft.work import own_rule
     from workloads.aggregate import Update
 
     (tmp_path / "rules.py").write_text(RULE)
     sections = {**to_mapping(small()), "protocol": {"aggregator": "rules.py:in_place"}}
-    rule = _own_rule(resolve(Scenario.from_mapping(sections, folder=tmp_path)))
+    rule = own_rule(resolve(Scenario.from_mapping(sections, folder=tmp_path)).own_code["protocol.aggregator"])
     base, trained = {"a": torch.zeros(2)}, {"a": torch.ones(2)}
     merged = rule(base, [Update(adapter=trained, ranks=(1,), weight=1.0)])
     assert merged["a"].tolist() == [1, 1]
