@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.frames import client_labels, run_name
 from analysis.metrics import num_cut_changes
-from analysis.style import CLIENT_COLOURS, GRID, INK, LINE_STYLES, counted, dress, new_figure
+from analysis.style import GRID, INK, counted, dress, line_look, new_figure
 from simulator.records.runs import RunRecords
 
 MAX_LINES = 10
@@ -49,8 +49,7 @@ def _cut_lines(axes: Axes, table: pd.DataFrame, labels: dict[int, str]) -> None:
     ends: list[tuple[float, str, str]] = []
     for place, client in enumerate(table.columns):
         offset = gap * ((count - 1) / 2 - place)
-        colour = CLIENT_COLOURS[place % len(CLIENT_COLOURS)]
-        style = LINE_STYLES[place // len(CLIENT_COLOURS)]
+        colour, style = line_look(place)
         axes.stairs(table[client] + offset, edges, baseline=None, color=colour, linewidth=2, linestyle=style)
         ends.append((table[client].dropna().iloc[-1] + offset, labels[int(client)], colour))
     ends.sort()

@@ -197,6 +197,24 @@ def pareto_front(frame: pd.DataFrame, metrics: Sequence[str], higher_is_better: 
     return pd.Series(known & ~beaten, index=frame.index, name="pareto")
 
 
+def known_values(frame: pd.DataFrame, metric: str) -> pd.Series:
+    """Return a metric of every case.
+
+    Raises:
+        ValueError: it is not known in some case; the text says in how many.
+    """
+    values = frame[metric].astype(float)
+    if not np.isfinite(values).all():
+        raise ValueError(f"{metric} is unknown in {int((~np.isfinite(values)).sum())} of {len(values)} cases")
+    return values
+
+
+def is_whole_grid(frame: pd.DataFrame, keys: Sequence[str]) -> bool:
+    """Return whether there are equally many cases, and some, for each combination of the values of keys."""
+    counts = frame.groupby(list(keys), dropna=False, observed=True, sort=False).size()
+    return bool(counts.min() == counts.max() and len(counts) == math.prod(len(frame[key].unique()) for key in keys))
+
+
 def main_effects(frame: pd.DataFrame, factors: Sequence[str], metric: str) -> pd.DataFrame:
     """Return how much each factor explains of a metric's variation over a balanced grid.
 
@@ -208,15 +226,11 @@ def main_effects(frame: pd.DataFrame, factors: Sequence[str], metric: str) -> pd
         ValueError: nothing varies, some combination of levels has more rows than another, or the metric is not known in
             some row.
     """
-    values = frame[metric].astype(float)
-    if not np.isfinite(values).all():
-        raise ValueError(f"{metric} is unknown in {int((~np.isfinite(values)).sum())} of {len(values)} cases")
+    values = known_values(frame, metric)
     varied = [factor for factor in factors if len(frame[factor].unique()) > 1]
     if not varied:
         raise ValueError("main effects need a key with two values or more: in these cases nothing varies but seeds")
-    counts = frame.groupby(varied, dropna=False, observed=True, sort=False).size()
-    cells = math.prod(len(frame[factor].unique()) for factor in varied)
-    if counts.min() != counts.max() or len(counts) != cells:
+    if not is_whole_grid(frame, varied):
         raise ValueError("main effects need a whole grid: equally many cases for each combination of levels")
     total = float(((values - values.mean()) ** 2).sum())
     if np.ptp(values) <= ROUNDING * float(values.abs().max()):

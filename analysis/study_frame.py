@@ -110,14 +110,25 @@ def column(cells: Sequence[Any]) -> pd.Series:
     return pd.Series(cells, dtype=object if None in cells else None)
 
 
+def setting_keys(frame: pd.DataFrame) -> list[str]:
+    """Return the columns that are keys of the scenario."""
+    return [str(name) for name in frame if name not in {*METRICS, *TARGET_COLUMNS, *KEYS}]
+
+
+def labels_of(frame: pd.DataFrame, by: Sequence[str]) -> pd.Series:
+    """Return for each case what tells its setting from others, as text."""
+    cells = zip(*(frame[key] for key in by), strict=True) if by else [()] * len(frame)
+    return pd.Series([", ".join("-" if cell is None else str(cell) for cell in row) for row in cells], frame.index)
+
+
 def over_seeds(frame: pd.DataFrame, metrics: Sequence[str]) -> pd.DataFrame:
     """Return one row for each setting, that is for cases which differ in their seeds alone, in order of appearance.
 
     Another seed is another draw of everything, so that cases of different seeds are not to be held against each other.
     Columns: the keys of the scenario, `num_seeds`, and the means of metrics; NaN where one of them is unknown.
     """
-    settings = [str(name) for name in frame if name not in {*METRICS, *TARGET_COLUMNS, *KEYS}]
-    groups = frame.groupby([frame[name].astype(str) for name in settings], sort=False) if settings else [((), frame)]
+    settings = setting_keys(frame)
+    groups = frame.groupby([labels_of(frame, [name]) for name in settings], sort=False) if settings else [((), frame)]
     rows = [
         {name: cases[name].iloc[0] for name in settings}
         | {"num_seeds": len(cases)}

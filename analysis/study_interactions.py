@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.statistics import half_width
-from analysis.study_frame import METRICS, study_frame, with_keys
-from analysis.study_plots import COLUMN_IN, dress, labels_of, named, unit_of
-from analysis.style import CLIENT_COLOURS, LINE_STYLES
+from analysis.statistics import half_width, is_whole_grid, known_values
+from analysis.study_frame import METRICS, labels_of, study_frame, with_keys
+from analysis.study_plots import COLUMN_IN, dress, named, unit_of
+from analysis.style import line_look
 from simulator.records.studies import StudyRecords
 
 SPREAD = 0.06  # by which lines stand beside each other, so that their intervals can be told apart
@@ -31,22 +31,19 @@ def cell_means(frame: pd.DataFrame, x: str, y: str, by: Sequence[str]) -> pd.Dat
         ValueError: the metric is unknown in some case, or some combination has other cases than another, so that lines
             would differ by what else is varied.
     """
-    if frame[y].isna().any():
-        raise ValueError(f"{y} is unknown in {int(frame[y].isna().sum())} of {len(frame)} cases")
     cells = pd.DataFrame(
         {
             "line": labels_of(frame, by),
-            "x": frame[x].astype(str),
+            "x": labels_of(frame, [x]),
             "seed": frame["seed"],
-            "value": frame[y].astype(float),
+            "value": known_values(frame, y),
         }
     )
-    counts = cells.groupby(["line", "x", "seed"], sort=False).size()
-    num_cells = cells["line"].nunique() * cells["x"].nunique()
-    if counts.min() != counts.max() or len(counts) != num_cells * cells["seed"].nunique():
+    if not is_whole_grid(cells, ["line", "x", "seed"]):
         raise ValueError("an interaction plot needs a whole grid: equally many cases for each combination and seed")
     values = cells.groupby(["line", "x", "seed"], sort=False)["value"].mean().reset_index()
     values["within"] = values["value"] - values.groupby("seed")["value"].transform("mean")
+    num_cells = cells["line"].nunique() * cells["x"].nunique()
     widening = math.sqrt(num_cells / (num_cells - 1)) if num_cells > 1 else math.nan
 
     def half(within: pd.Series) -> float:
@@ -77,10 +74,10 @@ def interactions(study: StudyRecords, *, x: str, y: str, by: Sequence[str]) -> F
     for place, line in enumerate(lines):
         part = found[found["line"] == line].set_index("x").loc[values]
         at = np.arange(len(values)) + (place - (len(lines) - 1) / 2) * SPREAD
-        style = LINE_STYLES[place // len(CLIENT_COLOURS) % len(LINE_STYLES)]
+        colour, style = line_look(place)
         axes.errorbar(
-            at, part["mean"] / unit.size, part["half"] / unit.size, color=CLIENT_COLOURS[place % len(CLIENT_COLOURS)],
-            linestyle=style, linewidth=1.2, elinewidth=0.8, capsize=2, marker="o", markersize=3, label=line,
+            at, part["mean"] / unit.size, part["half"] / unit.size, color=colour, linestyle=style,
+            linewidth=1.2, elinewidth=0.8, capsize=2, marker="o", markersize=3, label=line,
         )  # fmt: skip
     axes.set_xticks(np.arange(len(values)), [value.strip("{}") for value in values])
     dress(figure, x, named(y, unit), title=", ".join(by))

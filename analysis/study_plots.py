@@ -6,14 +6,13 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
-import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from analysis.frames import evaluations
 from analysis.statistics import by_seed, half_width, pareto_front
-from analysis.study_frame import HIGHER_IS_BETTER, METRICS, over_seeds, study_frame, with_keys
-from analysis.style import CLIENT_COLOURS, GRID, INK, LINE_STYLES, Unit, byte_unit, plain, time_unit
+from analysis.study_frame import HIGHER_IS_BETTER, METRICS, labels_of, over_seeds, study_frame, with_keys
+from analysis.style import CLIENT_COLOURS, GRID, INK, Unit, byte_unit, line_look, plain, time_unit
 from simulator.records.runs import RunRecords
 from simulator.records.studies import StudyRecords
 
@@ -99,8 +98,7 @@ def curves(study: StudyRecords, *, x: str, y: str, by: Sequence[str] = ()) -> Fi
     figure = Figure(figsize=COLUMN_IN, layout="constrained")
     axes = figure.add_subplot()
     for place, (label, found) in enumerate(bands.items()):
-        colour = CLIENT_COLOURS[place % len(CLIENT_COLOURS)]
-        style = LINE_STYLES[place // len(CLIENT_COLOURS) % len(LINE_STYLES)]
+        colour, style = line_look(place)
         at, low, high = found.x / unit.size, found.mean - found.half, found.mean + found.half
         axes.plot(at, found.mean, color=colour, linestyle=style, linewidth=1.2, label=label)
         axes.fill_between(at, low, high, color=colour, alpha=0.2, linewidth=0)
@@ -140,12 +138,6 @@ def front(study: StudyRecords, *, x: str, y: str, by: Sequence[str] = ()) -> Fig
         axes.scatter(points[x] / unit_x.size, points[y] / unit_y.size, s=12, color=colour, label=label, zorder=2)
     dress(figure, named(x, unit_x), named(y, unit_y), title=", ".join(by))
     return figure
-
-
-def labels_of(frame: pd.DataFrame, by: Sequence[str]) -> pd.Series:
-    """Return for each case what tells its setting from others, as text."""
-    cells = zip(*(frame[key] for key in by), strict=True) if by else [()] * len(frame)
-    return pd.Series([", ".join("-" if cell is None else str(cell) for cell in row) for row in cells], frame.index)
 
 
 def save_figure(figure: Figure, file: Path) -> None:

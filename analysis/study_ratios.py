@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.study_frame import KEYS, METRICS, TARGET_COLUMNS, study_frame, with_keys
+from analysis.study_frame import METRICS, labels_of, setting_keys, study_frame, with_keys
 from analysis.study_plots import COLUMN_IN, POINTS
 from analysis.style import CLIENT_COLOURS, GRID, INK, plain
 from simulator.records.studies import StudyRecords
@@ -30,8 +30,8 @@ def paired_ratios(frame: pd.DataFrame, metric: str, by: Sequence[str]) -> pd.Dat
     if not by:
         raise ValueError("ratios need --by: a key whose first value the others are compared with")
     *groups, key = by
-    settings = [str(name) for name in frame if name not in {*METRICS, *TARGET_COLUMNS, *KEYS}]
-    texts = frame.assign(**{name: ["-" if cell is None else str(cell) for cell in frame[name]] for name in settings})
+    settings = setting_keys(frame)
+    texts = frame.assign(**{name: labels_of(frame, [name]) for name in settings})
     if texts[key].nunique() < 2:
         raise ValueError(f"all cases have the same {key}, {texts[key].iloc[0]!r}: there is nothing to compare it with")
     others = ["seed", *(name for name in settings if name != key)]

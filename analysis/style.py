@@ -25,6 +25,12 @@ CLIENT_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E0
 LINE_STYLES = ("-", "--", ":")
 
 
+def line_look(place: int) -> tuple[str, str]:
+    """Return the colour and the dashes of a line by its place, from 0: every colour once, then again with dashes."""
+    num_colours = len(CLIENT_COLOURS)
+    return CLIENT_COLOURS[place % num_colours], LINE_STYLES[place // num_colours % len(LINE_STYLES)]
+
+
 @dataclass(frozen=True)
 class KindStyle:
     """Fill colour, hatch and hatch colour of a span kind."""
