@@ -1,7 +1,7 @@
 """What the commands do: everything that needs more than a name."""
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,14 +10,14 @@ import typer
 from devices.problems import InputError, Problem
 from simulator.scenario import Scenario
 from simulator.setting import Setting, resolve
-from splitft.api import FolderExistsError, load_run, open_interrupted, refuse_existing, run_setting
+from splitft.api import load_run, open_interrupted, refuse_existing, run_setting
 from splitft.checking import check_json, check_tables
 from splitft.closing import closing_table
 from splitft.engines import Spread, spread_by
 from splitft.finished import Run
 from splitft.progress import RunProgress
 from splitft.replaying import replay_into, replay_setting
-from splitft.run_folders import find_run, find_study, is_finished, next_folder
+from splitft.run_folders import find_run, find_study, is_finished, next_folder, work_into
 from splitft.show import console
 from splitft.work import Watch
 
@@ -53,18 +53,7 @@ def _run_into(
         with _saying_how_to_go_on(folder):
             return run_setting(setting, folder, catalogue=catalogue, watch=watch, spread=spread)
 
-    return _into(out, setting.scenario.name, work)
-
-
-def _into(out: Path | None, name: str, work: Callable[[Path], Run]) -> tuple[Run, Path]:
-    """Work into a folder, or into the next one that nobody else takes in the same moment."""
-    while True:
-        folder = next_folder(name) if out is None else out
-        try:
-            return work(folder), folder
-        except FolderExistsError:
-            if out is not None:
-                raise
+    return work_into(out, setting.scenario.name, work)
 
 
 def resume_run(name: str, *, as_json: bool, quiet: bool, engine: str = "local", jobs: int | None = None) -> None:
@@ -95,7 +84,7 @@ def replay_run(name: str, overrides: Sequence[str], *, out: Path | None, as_json
     with RunProgress(setting.scenario, shown=not (quiet or as_json)) as progress:
         _tell(setting, quiet or as_json)
         watch = _watch(progress, setting)
-        replayed, folder = _into(
+        replayed, folder = work_into(
             out, setting.scenario.name, lambda folder: replay_into(folder, run, setting, origin, watch=watch)
         )
     _close(replayed, setting, folder, as_json=as_json, quiet=quiet)

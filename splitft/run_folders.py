@@ -1,11 +1,16 @@
 """The folders of runs: how they are named and found."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from devices.problems import InputError, Problem, did_you_mean
 from simulator.records.runs import RunFolderError, read_meta
 from simulator.records.studies import is_study
+from splitft.api import FolderExistsError
+
+T = TypeVar("T")
 
 RUNS = Path("runs")
 STUDIES = Path("studies")
@@ -17,6 +22,24 @@ def next_folder(name: str, runs: Path = RUNS) -> Path:
     numbered = re.compile(rf"{re.escape(name)}-(\d+)")
     taken = [int(match[1]) for path in runs.glob(f"{name}-*") if (match := numbered.fullmatch(path.name))]
     return runs / f"{name}-{max(taken, default=0) + 1:03d}"
+
+
+def work_into(out: Path | None, name: str, work: Callable[[Path], T], *, home: Path = RUNS) -> tuple[T, Path]:
+    """Work into a folder, or into the next one of `home` that nobody else takes in the same moment.
+
+    Returns:
+        What came of the work, and the folder.
+
+    Raises:
+        FolderExistsError: `out` is there already.
+    """
+    while True:
+        folder = next_folder(name, home) if out is None else out
+        try:
+            return work(folder), folder
+        except FolderExistsError:
+            if out is not None:
+                raise
 
 
 def find_run(name: str, runs: Path = RUNS) -> Path:

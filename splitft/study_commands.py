@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,9 @@ from simulator.overrides import parse_overrides
 from simulator.records.studies import is_study
 from simulator.study import Study, load_study, quick_study
 from simulator.vary import parse_vary
-from splitft.api import OUT, FolderExistsError
+from splitft.api import OUT
 from splitft.engines import engine_named
-from splitft.run_folders import STUDIES, find_study, next_folder
+from splitft.run_folders import STUDIES, find_study, work_into
 from splitft.show import console
 from splitft.studies import Settings, SweptStudy, begin_sweep, resume_sweep
 from splitft.study_closing import study_table
@@ -65,13 +64,11 @@ def _begun(study: Study, out: Path | None, catalogue: Sequence[Path], settings: 
     """Sweep into a folder, or into the next one that nobody else takes in the same moment."""
     if out is not None and is_study(out):
         raise InputError(Problem(f"{out} holds a study already; go on with it by: splitft sweep {out}", OUT))
-    while True:
-        folder = out or next_folder(study.name, STUDIES)
-        try:
-            return _told(folder, partial(begin_sweep, study, folder, catalogue, settings)), folder
-        except FolderExistsError:
-            if out is not None:
-                raise
+
+    def work(folder: Path) -> SweptStudy:
+        return _told(folder, lambda: begin_sweep(study, folder, catalogue, settings))
+
+    return work_into(out, study.name, work, home=STUDIES)
 
 
 def close(swept: SweptStudy, folder: Path, *, as_json: bool, quiet: bool) -> int:
