@@ -1,6 +1,5 @@
 """The timeline of one round: a row for the server and one for each client."""
 
-import heapq
 import math
 
 import pandas as pd
@@ -10,6 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal, Stroke
 
 from analysis.frames import client_labels, round_spans, run_name
+from analysis.lanes import free_lanes
 from analysis.metrics import critical_path
 from analysis.style import (
     INK,
@@ -74,26 +74,11 @@ def _draw_bars(axes: Axes, spans: pd.DataFrame, kind: str, bottom: float, height
 
 def _draw_server(axes: Axes, spans: pd.DataFrame) -> None:
     """Draw the server's row: as many lanes as it served clients at once."""
-    lanes = server_lanes(spans)
+    lanes = free_lanes(spans)
     count = lanes.nunique()
     for lane in range(count):
         for kind, part in spans[lanes == lane].groupby("kind", observed=True):
             _draw_bars(axes, part, str(kind), BAR_HEIGHT * (lane / count - 0.5), BAR_HEIGHT / count)
-
-
-def server_lanes(spans: pd.DataFrame) -> pd.Series:
-    """Return a lane for each span so that no two in one lane overlap: the lowest one free at its start."""
-    free: list[int] = []
-    busy: list[tuple[float, int]] = []
-    lanes = {}
-    ordered = spans.sort_values(["start_s", "span_id"])
-    for index, start_s, end_s in zip(ordered.index, ordered["start_s"], ordered["end_s"], strict=True):
-        while busy and busy[0][0] <= start_s:
-            heapq.heappush(free, heapq.heappop(busy)[1])
-        lane = heapq.heappop(free) if free else len(busy)
-        lanes[index] = lane
-        heapq.heappush(busy, (end_s, lane))
-    return pd.Series(lanes, name="lane", dtype=int).reindex(spans.index)
 
 
 def _draw_critical_path(axes: Axes, path: pd.DataFrame, rows: dict[int, int]) -> None:

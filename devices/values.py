@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
+from devices.problems import InputError, Problem
 from devices.profiles import Provenance
 
 STRICT = ConfigDict(extra="forbid", strict=True)
@@ -31,6 +32,18 @@ def check_id(name: str) -> str:
         msg = f"'{name}' is no id: use a-z, 0-9, '.', '_' and '-' (at most 64, the first a letter or digit)"
         raise ValueError(msg)
     return name
+
+
+def own_id(name: str) -> str:
+    """Return the id that a user gives to a file of their own, unchanged.
+
+    Raises:
+        InputError: It is none (`check_id`).
+    """
+    try:
+        return check_id(name)
+    except ValueError as error:
+        raise InputError(Problem(str(error), value=name)) from None
 
 
 Id = Annotated[str, AfterValidator(check_id)]

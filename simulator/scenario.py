@@ -20,6 +20,7 @@ from ruamel.yaml import YAML
 from devices.problems import InputError, Problem, did_you_mean
 from devices.pydantic_errors import problems_of
 from devices.strict_yaml import Document, read_document, validate
+from devices.values import own_id
 from simulator.overrides import apply_overrides, parse_overrides
 from simulator.sections.costs import CostsSection
 from simulator.sections.dataset import DatasetSection
@@ -231,10 +232,7 @@ def template(name: str) -> str:
     Raises:
         InputError: The name is not an id.
     """
-    text = TEMPLATE.read_text(encoding="utf-8")
-    fleet = {"mixture": "any", "count": 1}
-    checked = Scenario.from_mapping({"name": name, "fleet": fleet})
-    return text.replace("{name}", checked.name)
+    return TEMPLATE.read_text(encoding="utf-8").replace("{name}", own_id(name))
 
 
 def to_mapping(scenario: Scenario) -> dict[str, Any]:

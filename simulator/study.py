@@ -15,6 +15,7 @@ from typing import Any
 
 from devices.problems import InputError, Problem, did_you_mean
 from devices.strict_yaml import Document, KeyPath, read_document, validate
+from devices.values import own_id
 from simulator.overrides import SOURCE, apply_overrides, parse_overrides
 from simulator.scenario import Scenario, find
 from simulator.sections.machines import SeedSection
@@ -22,6 +23,7 @@ from simulator.study_file import StudyFile, check_file, combinations
 from simulator.vary import short
 
 FOLDER = Path(__file__).parent / "studies"
+TEMPLATE = FOLDER / "new.yaml.template"
 MAX_NAME = 48  # characters of a scenario's name that its study takes over
 MAX_TOLD = 5  # of cases that are the same
 ANYBODY = {"fleet": {"mixture": "any", "count": 1}}  # the one section that a scenario cannot do without
@@ -129,6 +131,15 @@ def _as_id(text: str) -> str:
 def shipped_studies() -> tuple[str, ...]:
     """Return the names of the studies in the package, sorted."""
     return tuple(sorted(path.stem for path in FOLDER.glob("*.yaml")))
+
+
+def template(name: str) -> str:
+    """Return a commented study file of this name, which can be swept as it stands, for a user to change.
+
+    Raises:
+        InputError: the name is not an id.
+    """
+    return TEMPLATE.read_text(encoding="utf-8").replace("{name}", own_id(name))
 
 
 def _find(source: str | Path) -> tuple[Path, Path | None]:

@@ -159,9 +159,26 @@ def export_command(
     export_run(run, merge=merge, out=out)
 
 
+@app.command("trace")
+def trace_command(
+    run: Annotated[str, typer.Argument(help="A finished run's folder, its name in runs/, or `last`.")],
+    rounds: Annotated[
+        str | None, typer.Option("--rounds", metavar="N|N-M", help="Only these rounds, as in 2 or 3-5.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="Where to, plain or .gz; default <run>.trace.json.gz."),
+    ] = None,
+) -> None:
+    """Write where a run's time went as a trace for https://ui.perfetto.dev."""
+    from splitft.tracing import trace_run
+
+    trace_run(run, rounds=rounds, out=out)
+
+
 @app.command("new")
 def new_command(
-    kind: Annotated[str, typer.Argument(help="scenario, device, network or fleet.")],
+    kind: Annotated[str, typer.Argument(help="scenario, study, device, network or fleet.")],
     name: Annotated[str, typer.Argument(help="Its id; the file is NAME.yaml in the current folder.")],
 ) -> None:
     """Write a commented template to start from."""

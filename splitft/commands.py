@@ -105,8 +105,10 @@ def new_file(kind: str, name: str) -> None:
     """Write a template into the current folder, over nothing."""
     from devices.catalogue.own_files import template as profile_template
     from simulator.scenario import template as scenario_template
+    from simulator.study import template as study_template
 
-    text = scenario_template(name) if kind == "scenario" else profile_template(kind, name, others=("scenario",))
+    templates = {"scenario": scenario_template, "study": study_template}
+    text = templates[kind](name) if kind in templates else profile_template(kind, name, others=tuple(templates))
     path = Path(f"{name}.yaml")
     try:
         with path.open("x", encoding="utf-8") as file:
@@ -114,8 +116,8 @@ def new_file(kind: str, name: str) -> None:
     except OSError as error:
         reason = "exists" if isinstance(error, FileExistsError) else error.strerror
         raise InputError(Problem(f"cannot be written: {reason}", file=str(path))) from None
-    command = f"splitft run {path}" if kind == "scenario" else f"splitft devices check {path}"
-    typer.echo(f"Wrote {path}. Edit it, then: {command}")
+    command = {"scenario": "run", "study": "sweep"}.get(kind, "devices check")
+    typer.echo(f"Wrote {path}. Edit it, then: splitft {command} {path}")
 
 
 def _close(run: Run, setting: Setting, folder: Path, *, as_json: bool, quiet: bool) -> None:

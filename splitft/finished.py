@@ -1,5 +1,6 @@
 """A finished run, as users of the Python interface see it."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -56,6 +57,16 @@ class Run:
         from analysis.plots import figure
 
         return figure(self.records, name)
+
+    def write_trace(self, file: Path | str, rounds: range | None = None) -> None:
+        """Write where the time went as a trace for https://ui.perfetto.dev; a name in `.gz` makes it a compressed one.
+
+        Raises:
+            ValueError: the run kept no single spans (`execution.spans`), or has none of these rounds.
+        """
+        from analysis.trace import write_trace
+
+        write_trace(self.records, Path(file), rounds)
 
     def __repr__(self) -> str:
         """Say what was run and where it is."""

@@ -1,7 +1,6 @@
 """What the commands do that ask runs and studies for answers: compare, table, plot, and the shipped studies."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,10 +11,11 @@ from analysis.comparison import Comparison, Setting, compare
 from analysis.statistics import Difference, main_effects, pareto_front
 from analysis.study_frame import HIGHER_IS_BETTER, METRICS, TARGET_METRICS, over_seeds, study_frame, with_keys
 from analysis.study_tables import FORMATS, TEXT_FORMATS, save_table, summarised, with_text_keys
-from devices.problems import FULL_DISK, InputError, Problem, did_you_mean
-from simulator.records.runs import RunFolderError, RunRecords
+from devices.problems import InputError, Problem, did_you_mean
+from simulator.records.runs import RunRecords
 from simulator.records.studies import StudyRecords
 from simulator.study import FOLDER, load_study, shipped_studies
+from splitft.answers import told, writing
 from splitft.api import load_run
 from splitft.run_folders import find_run, find_study
 from splitft.show import console, table
@@ -32,7 +32,7 @@ def compare_runs(names: Sequence[str], *, by: str | None, metrics: Sequence[str]
     if len(runs) < 2:
         raise InputError(Problem(f"name at least two finished runs, or a study of two: there is {len(runs) or 'none'}"))
     _check_metrics(metrics)
-    with _told():
+    with told():
         found = compare(runs, by, target)
     if len(found.settings) < 2:
         raise InputError(Problem(f"all {len(runs)} runs are of one setting, but for their seeds: nothing to compare"))
@@ -69,12 +69,12 @@ def print_table(
         raise InputError(Problem(f"{' and '.join(others)} make different tables: ask for one of them"))
     swept = _study(name)
     _check_metrics([*metrics, *pareto, *([effects] if effects is not None else [])], swept.records)
-    with _told():
+    with told():
         result = _answer(swept, kind, by=by, metrics=metrics, effects=effects, pareto=pareto)
     if kind in {"markdown", "latex"}:
         result = with_text_keys(result, [*by, *swept.records.factors])
     if out is not None:
-        with _writing(out):
+        with writing(out):
             save_table(result, kind, out)
     else:
         typer.echo(TEXT_FORMATS[kind](result), nl=False)
@@ -108,9 +108,9 @@ def draw(name: str, picture: str, *, x: str | None, y: str | None, by: Sequence[
     if find_study(name) is None:
         if x is not None or y is not None or by:
             raise InputError(Problem("pictures of one run have their axes: --x, --y and --by are for studies"))
-        with _told():
+        with told():
             figure = load_run(find_run(name)).plot(picture)
-            with _writing(out):
+            with writing(out):
                 figure.savefig(out)
         return
     from analysis.study_interactions import interactions
@@ -118,7 +118,7 @@ def draw(name: str, picture: str, *, x: str | None, y: str | None, by: Sequence[
     from analysis.study_ratios import ratios
 
     swept = _study(name)
-    with _told():
+    with told():
         if picture == "curve":
             figure = curves(swept.records, x=x or "time_s", y=y or "perplexity", by=by)
         elif picture == "front":
@@ -132,7 +132,7 @@ def draw(name: str, picture: str, *, x: str | None, y: str | None, by: Sequence[
         else:
             hint = did_you_mean(picture, PICTURES)
             raise InputError(Problem(f"a study has the pictures {', '.join(PICTURES)}, not '{picture}'{hint}"))
-        with _writing(out):
+        with writing(out):
             save_figure(figure, out)
 
 
@@ -152,7 +152,7 @@ def show_study(name: str) -> None:
 
 def _runs(name: str) -> list[RunRecords]:
     if (study := find_study(name)) is not None:
-        with _told():
+        with told():
             return [case.run for case in load_swept(study).records.finished]
     return [load_run(find_run(name)).records]
 
@@ -211,28 +211,3 @@ def _interval(metric: str, difference: Difference) -> str:
 
 def _signed(metric: str, value: float) -> str:
     return f"{'-' if value < 0 else '+'}{shown(metric, abs(value))}"
-
-
-@contextmanager
-def _writing(file: Path) -> Iterator[None]:
-    """Write a file and say so.
-
-    Raises:
-        InputError: it cannot be written there.
-    """
-    try:
-        yield
-    except OSError as error:
-        if error.errno in FULL_DISK:
-            raise
-        raise InputError(Problem(f"{file} cannot be written: {error.strerror or error}", key="--out")) from None
-    typer.echo(f"Wrote {file}")
-
-
-@contextmanager
-def _told() -> Iterator[None]:
-    """Turn what cannot be answered into a user's problem."""
-    try:
-        yield
-    except (ValueError, RunFolderError) as error:
-        raise InputError(Problem(str(error))) from None

@@ -10,7 +10,7 @@ from devices.networks import NetworkProfile
 from devices.problems import InputError, Problem, did_you_mean
 from devices.profiles import DeviceProfile
 from devices.strict_yaml import read_document
-from devices.values import check_id
+from devices.values import own_id
 
 Profile = DeviceProfile | NetworkProfile | FleetMixture | AvailabilityProfile
 
@@ -33,11 +33,7 @@ def template(kind: str, name: str, *, others: Sequence[str] = ()) -> str:
         kinds = [*others, *sorted(templates)]
         allowed = f"{', '.join(kinds)}{did_you_mean(kind, kinds)}"
         raise InputError(Problem(f"no template for '{kind}'; allowed: {allowed}", value=kind))
-    try:
-        check_id(name)
-    except ValueError as error:
-        raise InputError(Problem(str(error), value=name)) from None
-    return templates[kind].read_text(encoding="utf-8").replace(PLACEHOLDER, name)
+    return templates[kind].read_text(encoding="utf-8").replace(PLACEHOLDER, own_id(name))
 
 
 def check_file(path: Path) -> Profile:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from devices.problems import InputError
 from devices.strict_yaml import parse_value
 from simulator.scenario import Scenario
-from simulator.study import check_cases, load_study, quick_study
+from simulator.study import check_cases, load_study, quick_study, shipped_studies, template
 from simulator.study_folder import StudyFolder
 from simulator.vary import parse_vary, short, split_outside
 
@@ -229,3 +229,28 @@ def test_no_such_study_names_the_nearest(tmp_path, monkeypatch):
     (tmp_path / "paper-cuts.yaml").write_text("base: quickstart\nseeds: 2\n")
     with pytest.raises(InputError, match="did you mean 'paper-cuts'"):
         load_study(Path("paper-cut"))
+
+
+def test_the_template_is_a_study_as_it_stands_and_with_what_it_has_in_comments(tmp_path):
+    file = tmp_path / "mine.yaml"
+    file.write_text(template("mine"))
+    study = load_study(file)
+    assert (study.name, len(study.cases), study.factors) == ("mine", 6, ("policy.kind",))
+    head, _, rest = template("mine").partition("set:")
+    shown = [line.replace("# ", "", 1) if line.lstrip().startswith("# ") else line for line in rest.splitlines()[1:]]
+    unwanted = ("policy.kind:", "policy:", "execution.trainer")  # `policy` overrides the kind, in another form of it
+    kept = [line for line in shown if not line.strip().startswith(unwanted)]
+    file.write_text(f"{head}set:\n" + "\n".join(kept))
+    assert load_study(file).factors == (
+        "server.slots",
+        "fleet.mixture",
+        "fleet.count",
+        "workload.lora.cut_rank",
+        "workload.codec.activations",
+    )
+    assert "new" not in shipped_studies()
+
+
+def test_the_template_refuses_a_name_that_is_not_an_id():
+    with pytest.raises(InputError, match=r"^'\.\./x' is no id"):
+        template("../x")

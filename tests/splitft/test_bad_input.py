@@ -258,7 +258,7 @@ def test_nothing_is_suggested_for_a_word_that_is_like_nothing(fails):
 
 
 def test_a_new_file_of_an_unknown_kind_is_told_every_kind(fails):
-    assert fails("new", "foo", "x").endswith("allowed: scenario, device, fleet, network\n")
+    assert fails("new", "foo", "x").endswith("allowed: scenario, study, device, fleet, network\n")
 
 
 # --- run folders
