@@ -91,9 +91,11 @@ def compare(runs: Sequence[RunRecords], by: str | None = None, target_perplexity
         for key in differing
         if _section(key) not in UNCOMPARED
     }
+    firsts = [flat[next(iter(group.values()))] for group in grouped.values()]
+    labels = _short_labels(list(grouped), firsts, [key for key in differing if _is_compared(key, by)], by)
     settings = [
         Setting(label=label, outcomes={pair: outcome(runs[place], target_perplexity) for pair, place in group.items()})
-        for label, group in grouped.items()
+        for label, group in zip(labels, grouped.values(), strict=True)
     ]
     told_apart = {key: texts for key, texts in values.items() if len(set(texts)) > 1}
     return Comparison(settings=tuple(settings), differing=told_apart)
@@ -147,6 +149,35 @@ def _label(run: RunRecords, scenario: Mapping[str, str], compared: Sequence[str]
         value = scenario_value(run, by)
         return f"{by}={'-' if value is None else value}"
     return _text(scenario, compared) or str(run.meta["scenario"]["name"])
+
+
+def _short_labels(
+    labels: Sequence[str], firsts: Sequence[Mapping[str, str]], compared: Sequence[str], by: str | None
+) -> list[str]:
+    """Return labels without what goes with another kind of a section: of equal kinds, what they differ in."""
+    if by is not None and any(by in scenario for scenario in firsts):
+        return list(labels)  # a plain value is short
+    shown = [[key for key in compared if key in one and _tells(key, one, firsts)] for one in firsts]
+    if by is None:
+        return [_text(one, keys) or label for one, keys, label in zip(firsts, shown, labels, strict=True)]
+    return [
+        _section_label(by, one, keys) if keys else label for one, keys, label in zip(firsts, shown, labels, strict=True)
+    ]
+
+
+def _tells(key: str, scenario: Mapping[str, str], others: Iterable[Mapping[str, str]]) -> bool:
+    """Return whether a key tells a scenario from others whose section has the same kind."""
+    kind = f"{key.rpartition('.')[0]}.kind"
+    return any(
+        other.get(key) != scenario[key] and (key == kind or other.get(kind) == scenario.get(kind)) for other in others
+    )
+
+
+def _section_label(by: str, scenario: Mapping[str, str], keys: Sequence[str]) -> str:
+    if keys == [f"{by}.kind"]:
+        return f"{by}={scenario[keys[0]]}"
+    told = ", ".join(f"{key.removeprefix(by + '.')}: {scenario[key]}" for key in keys)
+    return f"{by}={{{told}}}"
 
 
 def _text(scenario: Mapping[str, str], keys: Sequence[str]) -> str:

@@ -339,3 +339,23 @@ def test_a_run_of_another_schema_is_refused_by_name(study):
     meta.write_text(meta.read_text().replace('"schema": 1', '"schema": 7'))
     with pytest.raises(RunFolderError, match=r"001/run\.json: written with schema 7"):
         _ = study.finished[0].run
+
+
+def test_of_sections_of_another_kind_the_kind_is_told_and_of_equal_kinds_what_they_differ_in(tmp_path):
+    policies = [
+        {"kind": "fixed", "cut": 2},
+        {"kind": "splitft", "min_cut": 1, "gamma_perf": 0.5, "smoothing": 0.5},
+        {"kind": "splitft", "min_cut": 1, "gamma_perf": 0.0, "smoothing": 0.5},
+    ]
+    runs = [made_run(tmp_path / str(place), {"policy": it}, [64.0, 32.0]) for place, it in enumerate(policies)]
+    labels = [setting.label for setting in compare(runs, "policy").settings]
+    assert labels == [
+        "policy=fixed",
+        "policy={kind: splitft, gamma_perf: 0.5}",
+        "policy={kind: splitft, gamma_perf: 0.0}",
+    ]
+    assert [setting.label for setting in compare(runs).settings] == [
+        "policy.kind=fixed",
+        "policy.kind=splitft, policy.gamma_perf=0.5",
+        "policy.kind=splitft, policy.gamma_perf=0.0",
+    ]

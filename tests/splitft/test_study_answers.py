@@ -76,7 +76,7 @@ def test_settings_without_a_pair_are_said_to_have_none(call):
     )
     code, out, _ = call("compare", "studies/made/cases/001", "studies/made/cases/004")
     assert code == 0
-    assert "policy.kind=splitft, policy.every=2 against policy.kind=fixed: no two runs are equal in all else" in out
+    assert "policy.kind=splitft against policy.kind=fixed: no two runs are equal in all else" in out
 
 
 def test_what_is_known_of_a_target_can_be_asked_for(call):
