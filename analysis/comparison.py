@@ -1,12 +1,14 @@
 """Runs beside each other: in what their scenarios differ, and then in what they came out differently."""
 
 import json
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from analysis.statistics import Difference, paired_difference
 from analysis.study_frame import outcome, scenario_value
+from simulator.records.behind import Behind, behind
 from simulator.records.runs import RunRecords
 
 # What makes neither another setting nor another pair: names, and how a machine did the work.
@@ -43,14 +45,21 @@ class Comparison:
         settings: in the order of their first runs.
         differing: keys of scenarios by which settings differ, each with its value in every setting; ` | ` between
             several. What varies alike in all of them, as seeds do, is not among these.
+        compared: those of these keys that make a setting; a pair of runs is equal in the others.
     """
 
     settings: tuple[Setting, ...]
     differing: Mapping[str, tuple[str, ...]]
+    compared: tuple[str, ...]
 
     def pairs(self, setting: Setting) -> list[Pair]:
         """Return what a setting's runs and the baseline's have in common, for those that have a counterpart."""
         return [pair for pair in setting.outcomes if pair in self.settings[0].outcomes]
+
+    def hindrances(self, setting: Setting) -> list[str]:
+        """Return the keys in which a setting differs from the baseline though it is not compared by them."""
+        place = self.settings.index(setting)
+        return [key for key, texts in self.differing.items() if key not in self.compared and texts[place] != texts[0]]
 
     def difference(self, setting: Setting, metric: str) -> Difference | None:
         """Return by how much a metric is larger in a setting than in the baseline; None without a pair of numbers."""
@@ -65,21 +74,24 @@ class Comparison:
             return None
 
 
-def compare(runs: Sequence[RunRecords], by: str | None = None, target_perplexity: float | None = None) -> Comparison:
+def compare(runs: Sequence[RunRecords], by: Sequence[str] = (), target_perplexity: float | None = None) -> Comparison:
     """Return what tells runs apart.
 
     Args:
         runs: finished ones, the baseline first.
-        by: key of the scenario whose values are compared, pairs being equal in all else; None to compare whole
+        by: keys of the scenario whose values are compared, pairs being equal in all else; none to compare whole
             scenarios, pairs having the same seed.
         target_perplexity: adds when it was reached.
 
     Raises:
         ValueError: no scenario has the key `by`, or two runs of a setting are the same.
     """
-    if by is not None and all(scenario_value(run, by) is None for run in runs):
-        raise ValueError(f"no scenario of these runs has the key {by!r}")
-    flat = [dict(flattened(run.meta["scenario"])) for run in runs]
+    for key in by:
+        if all(scenario_value(run, key) is None for run in runs):
+            raise ValueError(f"no scenario of these runs has the key {key!r}")
+    flat = [
+        {**dict(flattened(run.meta["scenario"])), **more} for run, more in zip(runs, _told_behind(runs), strict=True)
+    ]
     keys = list(dict.fromkeys(key for scenario in flat for key in scenario))
     differing = [key for key in keys if len({scenario.get(key) for scenario in flat}) > 1]
     grouped = _grouped(runs, flat, differing, by)
@@ -92,17 +104,29 @@ def compare(runs: Sequence[RunRecords], by: str | None = None, target_perplexity
         if _section(key) not in UNCOMPARED
     }
     firsts = [flat[next(iter(group.values()))] for group in grouped.values()]
-    labels = _short_labels(list(grouped), firsts, [key for key in differing if _is_compared(key, by)], by)
+    compared = tuple(key for key in differing if _is_compared(key, by))
+    labels = _short_labels(list(grouped), firsts, compared, by)
     settings = [
         Setting(label=label, outcomes={pair: outcome(runs[place], target_perplexity) for pair, place in group.items()})
         for label, group in zip(labels, grouped.values(), strict=True)
     ]
     told_apart = {key: texts for key, texts in values.items() if len(set(texts)) > 1}
-    return Comparison(settings=tuple(settings), differing=told_apart)
+    return Comparison(settings=tuple(settings), differing=told_apart, compared=compared)
+
+
+def _told_behind(runs: Sequence[RunRecords]) -> list[dict[str, str]]:
+    """Return for each run what stands behind its scenario, where that is another in a run that asks for the same."""
+    values = [behind(run.meta) for run in runs]
+    found: dict[Behind, set[str]] = defaultdict(set)
+    for run_values in values:
+        for item, value in run_values.items():
+            found[item].add(value)
+    told = {item.key for item, different in found.items() if len(different) > 1}
+    return [{item.key: value for item, value in run_values.items() if item.key in told} for run_values in values]
 
 
 def _grouped(
-    runs: Sequence[RunRecords], flat: Sequence[Mapping[str, str]], differing: Sequence[str], by: str | None
+    runs: Sequence[RunRecords], flat: Sequence[Mapping[str, str]], differing: Sequence[str], by: Sequence[str]
 ) -> dict[str, dict[Pair, int]]:
     """Return the places of the runs of each setting, by what pairs them with runs of others."""
     compared = [key for key in differing if _is_compared(key, by)]
@@ -114,7 +138,7 @@ def _grouped(
         group = grouped.setdefault(_label(run, scenario, compared, by), {})
         if pair in group:
             other = runs[group[pair]]
-            raise ValueError(f"{run.folder} and {other.folder} are runs of the same scenario: leave one of them out")
+            raise ValueError(f"{run.folder} and {other.folder} are the same run: leave one of them out")
         group[pair] = place
     return grouped
 
@@ -134,34 +158,44 @@ def _section(key: str) -> str:
     return key.partition(".")[0]
 
 
-def _is_compared(key: str, by: str | None) -> bool:
+def _is_compared(key: str, by: Sequence[str]) -> bool:
     """Return whether a key makes another setting, rather than another pair."""
-    if by is None:
+    if not by:
         return _section(key) not in {*UNCOMPARED, "seed"}  # another seed is another repetition
-    section, _, last = by.rpartition(".")
-    # Another kind of a section has other keys beside it.
-    family = section if last == "kind" or by in {"fleet.mixture", "fleet.clients"} else by
-    return key == family or key.startswith(f"{family}.")
+    return any(_is_within(key, _family(chosen)) for chosen in by)
 
 
-def _label(run: RunRecords, scenario: Mapping[str, str], compared: Sequence[str], by: str | None) -> str:
-    if by is not None:
-        value = scenario_value(run, by)
-        return f"{by}={'-' if value is None else value}"
+def _family(chosen: str) -> str:
+    """Return the section of which a chosen key is the kind, whose other keys go with it, or the key itself."""
+    section, _, last = chosen.rpartition(".")
+    return section if last == "kind" or chosen in {"fleet.mixture", "fleet.clients"} else chosen
+
+
+def _is_within(key: str, section: str) -> bool:
+    return key == section or key.startswith(f"{section}.")
+
+
+def _label(run: RunRecords, scenario: Mapping[str, str], compared: Sequence[str], by: Sequence[str]) -> str:
+    if by:
+        values = {key: scenario_value(run, key) for key in by}
+        return ", ".join(f"{key}={'-' if value is None else value}" for key, value in values.items())
     return _text(scenario, compared) or str(run.meta["scenario"]["name"])
 
 
 def _short_labels(
-    labels: Sequence[str], firsts: Sequence[Mapping[str, str]], compared: Sequence[str], by: str | None
+    labels: Sequence[str], firsts: Sequence[Mapping[str, str]], compared: Sequence[str], by: Sequence[str]
 ) -> list[str]:
     """Return labels without what goes with another kind of a section: of equal kinds, what they differ in."""
-    if by is not None and any(by in scenario for scenario in firsts):
-        return list(labels)  # a plain value is short
     shown = [[key for key in compared if key in one and _tells(key, one, firsts)] for one in firsts]
-    if by is None:
+    if not by:
         return [_text(one, keys) or label for one, keys, label in zip(firsts, shown, labels, strict=True)]
+    plain = [any(key in scenario for scenario in firsts) for key in by]
     return [
-        _section_label(by, one, keys) if keys else label for one, keys, label in zip(firsts, shown, labels, strict=True)
+        ", ".join(
+            f"{key}={one.get(key, '-') if is_plain else _short_section(key, one, keys)}"
+            for key, is_plain in zip(by, plain, strict=True)
+        )
+        for one, keys in zip(firsts, shown, strict=True)
     ]
 
 
@@ -173,11 +207,13 @@ def _tells(key: str, scenario: Mapping[str, str], others: Iterable[Mapping[str, 
     )
 
 
-def _section_label(by: str, scenario: Mapping[str, str], keys: Sequence[str]) -> str:
-    if keys == [f"{by}.kind"]:
-        return f"{by}={scenario[keys[0]]}"
-    told = ", ".join(f"{key.removeprefix(by + '.')}: {scenario[key]}" for key in keys)
-    return f"{by}={{{told}}}"
+def _short_section(section: str, scenario: Mapping[str, str], keys: Sequence[str]) -> str:
+    """Return what tells a section from others: its kind where that is all, or the keys and their values."""
+    own = [key for key in keys if _is_within(key, section)]
+    if own == [f"{section}.kind"]:
+        return scenario[own[0]]
+    told = ", ".join(f"{key.removeprefix(f'{section}.')}: {scenario[key]}" for key in own)
+    return f"{{{told}}}" if told else scenario.get(f"{section}.kind", "-")
 
 
 def _text(scenario: Mapping[str, str], keys: Sequence[str]) -> str:

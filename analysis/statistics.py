@@ -220,7 +220,8 @@ def main_effects(frame: pd.DataFrame, factors: Sequence[str], metric: str) -> pd
 
     Columns: `effect` (a factor, or two with ` x ` between: their interaction beyond both), `share` of the sum of
     squares in [0, 1], `low` and `high` (the least and the largest mean of the metric over a level), both None for
-    interactions. The rest is due to seeds and to higher interactions. Sums of squares add up only on a balanced grid.
+    interactions. Factors of which one's value tells the other's, and the other way round, are one, with ` & ` between.
+    The rest is due to seeds and to higher interactions. Sums of squares add up only on a balanced grid.
 
     Raises:
         ValueError: nothing varies, some combination of levels has more rows than another, or the metric is not known in
@@ -230,6 +231,9 @@ def main_effects(frame: pd.DataFrame, factors: Sequence[str], metric: str) -> pd
     varied = [factor for factor in factors if len(frame[factor].unique()) > 1]
     if not varied:
         raise ValueError("main effects need a key with two values or more: in these cases nothing varies but seeds")
+    together = _varying_together(frame, varied)
+    varied = [" & ".join(keys) for keys in together]
+    frame = pd.DataFrame({name: frame[keys[0]] for name, keys in zip(varied, together, strict=True)}, frame.index)
     if not is_whole_grid(frame, varied):
         raise ValueError("main effects need a whole grid: equally many cases for each combination of levels")
     total = float(((values - values.mean()) ** 2).sum())
@@ -247,3 +251,12 @@ def main_effects(frame: pd.DataFrame, factors: Sequence[str], metric: str) -> pd
             rows.append((f"{first} x {second}", joint - alone[first] - alone[second], None, None))
     table = pd.DataFrame(rows, columns=["effect", "share", "low", "high"])
     return table.assign(share=(table["share"] / total).clip(lower=0.0) if total > 0 else 0.0)
+
+
+def _varying_together(frame: pd.DataFrame, factors: Sequence[str]) -> list[list[str]]:
+    """Return the factors, those together of which one's value tells the other's and the other way round."""
+    together: dict[bytes, list[str]] = {}
+    for factor in factors:
+        levels = pd.factorize(frame[factor], use_na_sentinel=False)[0]  # numbered in order of appearance
+        together.setdefault(levels.tobytes(), []).append(factor)
+    return list(together.values())

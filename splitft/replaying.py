@@ -1,8 +1,10 @@
 """A finished run priced on other machines, without learning anything again."""
 
+import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -11,6 +13,8 @@ from devices.problems import InputError, Problem
 from simulator.learning.recipe import recipe_of, task_learning
 from simulator.learning.remembering import RememberingTrainer, WorkCounts
 from simulator.learning.tasks import CostOnly, Learning
+from simulator.manifest import describe
+from simulator.records.behind import changed
 from simulator.records.runs import RunRecords
 from simulator.replay import RecordedResults, ReplayedLearning, replayed_scenario, unlearned
 from simulator.resume import Origin, recorded_origin
@@ -55,7 +59,13 @@ def replay_setting(run: Path, overrides: Sequence[str]) -> tuple[Setting, Origin
         raise InputError(Problem(message, "--set", key="execution.trainer", value=now))
     origin = recorded_origin(records.meta, run)
     with working_in(origin.working_folder):
-        return resolve(scenario, catalogue=origin.catalogue), origin
+        setting = resolve(scenario, catalogue=origin.catalogue)
+    now = json.loads(json.dumps(describe(setting, records.meta["numerics"])))
+    notes = [
+        f"{key} was {before} in {run} and is {value} now: the replay takes what it is now"
+        for key, (before, value) in changed(records.meta, now).items()
+    ]
+    return replace(setting, notes=(*setting.notes, *notes)), origin
 
 
 def replay_into(

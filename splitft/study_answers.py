@@ -26,7 +26,7 @@ PICTURES = ("curve", "front", "ratios", "interaction")  # of a study
 COMPARED = ("simulated_s", "sent_bytes", "energy_j", "loss", "perplexity", "token_accuracy", "mean_cut")
 
 
-def compare_runs(names: Sequence[str], *, by: str | None, metrics: Sequence[str], target: float | None) -> None:
+def compare_runs(names: Sequence[str], *, by: Sequence[str], metrics: Sequence[str], target: float | None) -> None:
     """Print in what runs differ, and what came of it."""
     runs = [run for name in names for run in _runs(name)]
     if len(runs) < 2:
@@ -42,8 +42,7 @@ def compare_runs(names: Sequence[str], *, by: str | None, metrics: Sequence[str]
         if found.pairs(setting):
             console().print(_outcomes(found, setting, chosen))
         else:
-            names = f"{setting.label} against {found.settings[0].label}"
-            console().print(f"{names}: no two runs are equal in all else, so there is nothing to compare", markup=False)
+            console().print(_without_pairs(found, setting), markup=False)
 
 
 def print_table(
@@ -199,6 +198,12 @@ def _outcomes(found: Comparison, setting: Setting, metrics: Sequence[str]) -> Ta
     headings = ["", baseline.label, setting.label, "difference", "95 % interval", "pairs", "seeds"]
     caption = "differences of pairs that are equal in all else; over seeds; * the interval leaves out 0"
     return table(headings, rows, title=f"{setting.label} against {baseline.label}", caption=caption)
+
+
+def _without_pairs(found: Comparison, setting: Setting) -> str:
+    names, others = f"{setting.label} against {found.settings[0].label}", found.hindrances(setting)
+    told = f"{names}: no two runs are equal in all else, so there is nothing to compare"
+    return f"{told}; they differ in {', '.join(others)}, too (--by takes several keys)" if others else told
 
 
 def _interval(metric: str, difference: Difference) -> str:

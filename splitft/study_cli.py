@@ -79,14 +79,16 @@ def sweep_command(  # noqa: PLR0917 - options
 
 def compare_command(
     runs: Annotated[list[str], typer.Argument(metavar="RUN...", help="Run folders or studies; the first is the base.")],
-    by: Annotated[str | None, typer.Option("--by", metavar="KEY", help="Compare values of this key alone.")] = None,
+    by: Annotated[
+        list[str] | None, typer.Option("--by", metavar="KEY", help="Compare values of this key alone; or of several.")
+    ] = None,
     metrics: MetricsOption = None,
     target: Annotated[float | None, typer.Option("--target", help="A perplexity to reach.")] = None,
 ) -> None:
     """Compare runs: in what their scenarios differ, and what came of it, by pairs of equal seeds."""
     from splitft.study_answers import compare_runs
 
-    compare_runs(runs, by=by, metrics=_split(metrics), target=target)
+    compare_runs(runs, by=by or [], metrics=_split(metrics), target=target)
 
 
 def table_command(  # noqa: PLR0917 - options

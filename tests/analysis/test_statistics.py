@@ -200,3 +200,12 @@ def test_effects_of_a_grid_with_holes_are_refused():
 def test_rounding_is_no_effect():
     frame = pd.DataFrame({"a": [0, 1], "y": [0.3, 0.1 + 0.2]})
     assert list(main_effects(frame, ["a"], "y")["share"]) == [0.0]
+
+
+def test_factors_that_vary_together_have_one_effect():
+    frame = pd.DataFrame(
+        [(a, f"of {a}", b, 10 * a + b) for a in (0, 1, 2) for b in (0, 1)], columns=["a", "a2", "b", "y"]
+    )
+    found = main_effects(frame, ["a", "a2", "b"], "y")
+    assert list(found["effect"]) == ["a & a2", "b", "a & a2 x b"]
+    assert found["share"].sum() == pytest.approx(1.0)

@@ -295,12 +295,12 @@ def test_compared_by_one_key_pairs_are_equal_in_all_else(tmp_path):
         for kind in ("fixed", "splitft") for slots in (1, 2, 4) for seed in (0, 1)
     ]  # fmt: skip
     runs = [case.run for case in made_study(tmp_path / "s", rows).finished]
-    found = compare(runs, "policy.kind")
+    found = compare(runs, ["policy.kind"])
     difference = found.difference(found.settings[1], "simulated_s")
     assert (difference.mean, difference.num_pairs, difference.num_seeds) == (1.0, 6, 2)
     assert difference.is_significant
     with pytest.raises(ValueError, match="no scenario of these runs has the key 'polcy'"):
-        compare(runs, "polcy")
+        compare(runs, ["polcy"])
 
 
 def test_names_and_how_a_machine_did_the_work_make_no_other_pair(tmp_path):
@@ -309,7 +309,7 @@ def test_names_and_how_a_machine_did_the_work_make_no_other_pair(tmp_path):
         {"name": "b", "label": "two", "execution": {"memo": False}, "policy": {"cut": 2}},
     ]
     runs = [made_run(tmp_path / item["name"], item, [3.0, 2.0]) for item in scenarios]
-    for by in (None, "policy.cut"):
+    for by in ([], ["policy.cut"]):
         found = compare(runs, by)
         assert found.difference(found.settings[1], "simulated_s").num_pairs == 1
         assert list(found.differing) == ["policy.cut"]
@@ -318,7 +318,7 @@ def test_names_and_how_a_machine_did_the_work_make_no_other_pair(tmp_path):
 def test_a_place_in_a_list_is_a_key_like_others(tmp_path):
     devices = [{"fleet": {"clients": [{"device": device}, {"device": "pi"}]}} for device in ("phone", "laptop")]
     runs = [made_run(tmp_path / str(place), item, [3.0, 2.0]) for place, item in enumerate(devices)]
-    found = compare(runs, "fleet.clients.0.device")
+    found = compare(runs, ["fleet.clients.0.device"])
     assert [item.label for item in found.settings] == [
         "fleet.clients.0.device=phone", "fleet.clients.0.device=laptop",
     ]  # fmt: skip
@@ -330,7 +330,7 @@ def test_a_place_in_a_list_is_a_key_like_others(tmp_path):
 
 def test_the_same_run_twice_is_refused(tmp_path):
     runs = [made_run(tmp_path / name, {}, [3.0, 2.0]) for name in ("a", "b")]
-    with pytest.raises(ValueError, match="runs of the same scenario"):
+    with pytest.raises(ValueError, match="are the same run"):
         compare(runs)
 
 
@@ -348,7 +348,7 @@ def test_of_sections_of_another_kind_the_kind_is_told_and_of_equal_kinds_what_th
         {"kind": "splitft", "min_cut": 1, "gamma_perf": 0.0, "smoothing": 0.5},
     ]
     runs = [made_run(tmp_path / str(place), {"policy": it}, [64.0, 32.0]) for place, it in enumerate(policies)]
-    labels = [setting.label for setting in compare(runs, "policy").settings]
+    labels = [setting.label for setting in compare(runs, ["policy"]).settings]
     assert labels == [
         "policy=fixed",
         "policy={kind: splitft, gamma_perf: 0.5}",
@@ -359,3 +359,15 @@ def test_of_sections_of_another_kind_the_kind_is_told_and_of_equal_kinds_what_th
         "policy.kind=splitft, policy.gamma_perf=0.5",
         "policy.kind=splitft, policy.gamma_perf=0.0",
     ]
+
+
+def test_several_keys_make_settings_together_and_what_hinders_pairs_is_named(tmp_path):
+    networks = [("wifi", "lte"), ("lan", "5g")]
+    scenarios = [{"fleet": {"clients": [{"network": name} for name in pair]}} for pair in networks]
+    runs = [made_run(tmp_path / str(place), item, [3.0, 2.0]) for place, item in enumerate(scenarios)]
+    found = compare(runs, ["fleet.clients.0.network"])
+    assert found.pairs(found.settings[1]) == []
+    assert found.hindrances(found.settings[1]) == ["fleet.clients.1.network"]
+    found = compare(runs, ["fleet.clients.0.network", "fleet.clients.1.network"])
+    assert found.settings[1].label == "fleet.clients.0.network=lan, fleet.clients.1.network=5g"
+    assert len(found.pairs(found.settings[1])) == 1
