@@ -130,9 +130,12 @@ def _model_files(name: str, folder: Path, revision: str | None = None) -> ModelF
     for needed in ("config.json", "tokenizer.json"):
         if not (folder / needed).is_file():
             raise ModelError(f"model {name!r}: {folder} has no {needed}")
+    for weights in sorted(folder.glob("*.safetensors")):
+        if not weights.is_file():
+            raise ModelError(f"model {name!r}: {weights} is no file: a broken link, a folder or a device")
     try:
         config = json.loads((folder / "config.json").read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"model {name!r}: {folder / 'config.json'} is not JSON: {error}") from None
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise ModelError(f"model {name!r}: {folder / 'config.json'} names no model_type")
