@@ -90,6 +90,18 @@ def test_a_folder_that_lacks_a_file_is_refused(tmp_path: Path, missing: str) -> 
         resolve_model(str(folder))
 
 
+@pytest.mark.parametrize("name", ["model", "./model", "../{parent}/model", "~/model"])
+def test_a_folder_has_an_address_that_leads_there_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder = write_model(tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    files = resolve_model(name.format(parent=tmp_path.name), search=[SHIPPED_MODELS])
+    assert files.address == str(folder)
+    assert resolve_model("tiny").address == "tiny"
+
+
 @pytest.mark.parametrize("kind", ["broken link", "link to itself", "folder", "pipe", "device"])
 def test_weights_that_are_no_file_are_refused_and_never_opened(tmp_path: Path, kind: str) -> None:
     folder = write_model(tmp_path / "model")
@@ -189,7 +201,7 @@ def test_a_hub_model_is_known_by_its_commit_and_no_pickle_is_downloaded(
     assert (asked["repo"], asked["revision"]) == ("org/some.model", "v1.0")
     assert all(pattern.endswith((".json", ".safetensors")) for pattern in asked["patterns"])
     assert files.revision == "c0ffee"
-    assert files.name == "org/some.model@v1.0"
+    assert files.name == files.address == "org/some.model@v1.0"
 
 
 def test_a_hub_that_cannot_be_reached_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:
