@@ -21,6 +21,9 @@ def fetch(name: str) -> None:
     except FetchError as error:
         typer.echo("\n".join(f"error: {line}" for line in str(error).splitlines()), err=True)
         raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        typer.echo(f"error: interrupted; nothing was kept, `splitft models fetch {name}` starts again", err=True)
+        raise typer.Exit(130) from None
     model, folder = FETCHABLE[name], FETCHED_MODELS / name
     typer.echo(f"{name}: {model.num_parameters:,} parameters in {folder}" if is_new else f"{name} is in {folder}")
     typer.echo(f"{model.note}. Licence: {model.licence}.")

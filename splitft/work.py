@@ -117,7 +117,7 @@ def learning_of(
 def adapter_writer(setting: Setting, recipe: Recipe) -> Callable[[SavedState, Path], None]:
     """Return what writes a state's adapter into a folder."""
     settings = AdapterSettings(
-        base_model=setting.files.name,
+        base_model=setting.files.address,
         revision=setting.files.revision,
         family=setting.shape.family,
         targets=recipe.targets,

@@ -24,8 +24,8 @@ class Codec:
             (cf. TAH-Quant, arXiv 2506.01352). `topk` keeps the largest absolute values; `randtopk` mostly these
             (Zheng et al. 2023, arXiv 2305.18469).
         frac: share of the values that a sparse codec keeps, in (0, 1]; None for the others.
-        explore_frac: how likely each draw of `randtopk` is one of the smaller values, in (0, 1); the paper's alpha.
-            None for the others.
+        explore_frac: probability in (0, 1) that the smaller values share in the first draw of `randtopk`, the paper's
+            alpha; more in later draws, since no value is drawn twice. None for the others.
     """
 
     kind: DenseKind | SparseKind

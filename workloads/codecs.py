@@ -238,8 +238,8 @@ def _positions(x: Tensor, codec: Codec, noise: Tensor | None) -> Tensor:
         return largest
     assert noise is not None
     assert codec.explore_frac is not None
-    # k draws without replacement, each from the k largest with probability 1 - alpha, else from the others, are the k
-    # largest of log p + Gumbel noise (Vieira 2014; Kool et al. 2019, arXiv 1903.06059).
+    # k draws without replacement, each in proportion to the p of those that are left, are the k largest of log p +
+    # Gumbel noise (Vieira 2014; Kool et al. 2019, arXiv 1903.06059). The k largest values share p = 1 - alpha.
     log_p = torch.full_like(x, math.log(codec.explore_frac / (hidden - kept)))
     log_p = log_p.scatter(
         -1, largest, torch.full_like(largest, math.log((1 - codec.explore_frac) / kept), dtype=x.dtype)

@@ -3,6 +3,9 @@
 from collections.abc import Collection, Mapping
 from typing import NoReturn
 
+MAX_COUNT = 2**31 - 1
+MAX_BLOCKS = 10_000  # what is known of each is kept; the deepest that were ever trained have about 1,000
+
 
 class ConfigError(ValueError):
     """A config.json that no shape can be made of; the message names the key and what is allowed."""
@@ -29,10 +32,12 @@ class Config:
         return self._defaults[key]
 
     def count(self, key: str) -> int:
-        """Return a whole number above 0."""
-        value = self.value(key)
+        """Return a whole number above 0, and not so large that no machine could hold what it counts."""
+        value, most = self.value(key), MAX_BLOCKS if key == "num_hidden_layers" else MAX_COUNT
         if type(value) is not int or value < 1:
             self.refuse(key, "expected a whole number above 0")
+        if value > most:
+            self.refuse(key, f"expected at most {most:,}")
         return value
 
     def optional_count(self, key: str) -> int | None:

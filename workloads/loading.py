@@ -6,6 +6,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
@@ -15,6 +16,12 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}  # that a user m
 ALL_DTYPES = {**DTYPES, "float64": torch.float64}  # tests compare in it
 
 _DROPOUT = re.compile(r"dropout|pdrop")
+
+# What transformers raises where a file says what it cannot do: it has no error of its own for that.
+_REFUSALS = (
+    ArithmeticError, AttributeError, ImportError, LookupError, OSError, RuntimeError, SafetensorError,
+    StrictDataclassError, TypeError, ValueError,
+)  # fmt: skip
 
 
 def pick_device(name: str) -> torch.device:
@@ -61,7 +68,7 @@ def load_base(files: ModelFiles, *, device: torch.device, dtype: str, dropout: f
             if hasattr(config, "layerdrop"):
                 config.layerdrop = 0.0
         model, missing = _read(files, config, ALL_DTYPES[dtype])
-    except (OSError, ValueError, RuntimeError, SafetensorError, ImportError, TypeError, KeyError) as error:
+    except _REFUSALS as error:
         raise ModelError(f"model {files.name!r}: {files.folder} cannot be loaded: {error}") from error
     if missing:
         raise ModelError(

@@ -38,12 +38,14 @@ class ModelFiles:
 
     Attributes:
         name: what the user called it.
+        address: by which it is found from any folder: a name, a Hub id, or the whole path of a folder.
         folder: where its files are.
         config: the content of its config.json.
         revision: the Hub commit that it was downloaded from; None for other models.
     """
 
     name: str
+    address: str
     folder: Path
     config: dict[str, Any]
     revision: str | None = None
@@ -92,11 +94,12 @@ def resolve_model(name: str, *, search: Sequence[Path] = (SHIPPED_MODELS, FETCHE
     """
     for folder in search:
         if _BARE_NAME.fullmatch(name) and (folder / name).is_dir():
-            return _model_files(name, folder / name)
+            return _model_files(name, name, folder / name)
     if name in FETCHABLE:  # not a folder that happens to have this name; `./name` is one
         raise ModelError(_unknown(name, search))
     if Path(name).expanduser().is_dir():
-        return _model_files(name, Path(name).expanduser().resolve())
+        folder = Path(name).expanduser().resolve()
+        return _model_files(name, str(folder), folder)
     if (hub_id := _HUB_ID.fullmatch(name)) and not name.startswith("."):
         return _from_hub(name, hub_id["repo"], hub_id["revision"])
     if "/" in name or name.startswith(("~", ".")):
@@ -124,21 +127,24 @@ def _unknown(name: str, search: Sequence[Path]) -> str:
     )
 
 
-def _model_files(name: str, folder: Path, revision: str | None = None) -> ModelFiles:
+def _model_files(name: str, address: str, folder: Path, revision: str | None = None) -> ModelFiles:
     if not any(folder.glob("*.safetensors")):
         raise ModelError(_without_weights(name, folder))
     for needed in ("config.json", "tokenizer.json"):
         if not (folder / needed).is_file():
             raise ModelError(f"model {name!r}: {folder} has no {needed}")
+    for weights in sorted(folder.glob("*.safetensors")):
+        if not weights.is_file():
+            raise ModelError(f"model {name!r}: {weights} is no file: a broken link, a folder or a device")
     try:
         config = json.loads((folder / "config.json").read_bytes())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ModelError(f"model {name!r}: {folder / 'config.json'} is not JSON: {error}") from None
     if not isinstance(config, dict) or not isinstance(config.get("model_type"), str):
         raise ModelError(f"model {name!r}: {folder / 'config.json'} names no model_type")
     if (problem := problem_with(folder, config)) is not None:
         raise ModelError(f"model {name!r}: {folder} cannot be used: {problem}")
-    return ModelFiles(name=name, folder=folder, config=config, revision=revision)
+    return ModelFiles(name=name, address=address, folder=folder, config=config, revision=revision)
 
 
 def _without_weights(name: str, folder: Path) -> str:
@@ -165,7 +171,9 @@ def _from_hub(name: str, repo: str, revision: str | None) -> ModelFiles:
         raise ModelError(
             f"model {name!r}: neither a folder here nor to be had from the Hugging Face Hub: {_first_line(error)}"
         ) from error
-    return _model_files(name, Path(folder), revision=Path(folder).name)  # a snapshot's folder is named by its commit
+    return _model_files(
+        name, name, Path(folder), revision=Path(folder).name
+    )  # a snapshot's folder is named by its commit
 
 
 def _first_line(error: Exception) -> str:

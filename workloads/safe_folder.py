@@ -44,7 +44,7 @@ def _problems(folder: Path, config: Mapping[str, Any]) -> Iterator[str]:
     known = {path.name for path in folder.glob("*.safetensors")}
     try:
         named = [*_named_by(config, "transformers_weights"), *_named_by_index(folder)]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         yield f"{INDEX} is damaged: {error}"
         return
     if unknown := sorted({name for name in named if name not in known}):

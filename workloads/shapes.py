@@ -162,7 +162,7 @@ def read_config(path: Path) -> Mapping[str, object]:
         config = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot be read: {error.strerror}") from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError(f"is not JSON: {error}") from None
     if not isinstance(config, dict):
         raise ConfigError("expected a mapping at the top level")

@@ -96,6 +96,10 @@ class SplitModel:
         ids = probe_ids(self._model)
         with torch.no_grad():
             whole = self._model(input_ids=ids, use_cache=False).logits
+            if whole.isnan().any():
+                raise UnsupportedModelError(
+                    f"{type(self._model).__name__} gives NaN: weights or config.json are damaged"
+                )
             for cut in sorted({1, self.anatomy.num_blocks - 1}):
                 client, server = self.parts(cut)
                 if not torch.equal(server.logits(at_least_float32(client.forward(ids))), whole):

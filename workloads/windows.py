@@ -3,6 +3,7 @@
 A window of w lets a token attend to itself and the w - 1 tokens before it.
 """
 
+from itertools import islice
 from typing import cast
 
 from workloads.config_json import Config
@@ -21,7 +22,8 @@ def gpt_neo(config: Config) -> Windows:
     widths = {"global": None, "local": window}
     try:
         pattern = cast("list[tuple[list[str], int]]", config.value("attention_types"))
-        windows = tuple(widths[kind] for kinds, repetitions in pattern for _ in range(repetitions) for kind in kinds)
+        repeated = (widths[kind] for kinds, repetitions in pattern for _ in range(repetitions) for kind in kinds)
+        windows = tuple(islice(repeated, num_blocks + 1))
     except (TypeError, ValueError, KeyError):
         config.refuse("attention_types", 'expected a list such as [[["global", "local"], 6]]')
     if len(windows) != num_blocks:
@@ -53,6 +55,6 @@ def gemma(config: Config) -> Windows:
 def _by_layer_types(config: Config, window: int | None) -> Windows:
     widths = {"full_attention": None, "sliding_attention": window}
     types, num_blocks = config.value("layer_types"), config.count("num_hidden_layers")
-    if not isinstance(types, list) or len(types) != num_blocks or not set(types) <= set(widths):
+    if not isinstance(types, list) or len(types) != num_blocks or any(kind not in list(widths) for kind in types):
         config.refuse("layer_types", f"expected a list of {num_blocks} words out of {', '.join(widths)}")
     return tuple(widths[kind] for kind in types)

@@ -95,7 +95,7 @@ class TopkCodec:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class RandTopkCodec:
-    """As topk, but each value sent is with probability `explore_frac` one that topk would not send (2305.18469)."""
+    """As topk, but drawn: values that topk would not send share `explore_frac` of the probability (2305.18469)."""
 
     kind: Literal["randtopk"] = "randtopk"
     frac: PositivePart = 0.1

@@ -15,7 +15,8 @@ from simulator.learning.recipe import EVALUATION_BATCH_SIZE
 from simulator.setting import resolve
 from splitft import cli
 from splitft.exporting import export_run
-from tests.small_run import small
+from tests.small_run import SMALL, small
+from workloads.models import SHIPPED_MODELS
 
 pytestmark = pytest.mark.torch
 
@@ -57,6 +58,17 @@ def test_a_merged_model_has_the_held_out_loss_of_the_run(run, tmp_path, capsys):
     assert loss == pytest.approx(run.evals.iloc[-1].loss, abs=1e-5)
     assert {path.name for path in tmp_path.iterdir()} == {"whole"}  # nothing temporary is left
     assert math.exp(loss) < run.evals.iloc[0].perplexity
+
+
+def test_a_base_model_in_a_folder_is_found_from_another_one(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    (tmp_path / "there").mkdir()
+    shutil.copytree(SHIPPED_MODELS / "tiny", tmp_path / "here" / "mine")
+    monkeypatch.chdir(tmp_path / "here")
+    splitft.run(small(rounds=1, workload={**SMALL["workload"], "model": "mine"}), "run")
+    monkeypatch.chdir(tmp_path / "there")
+    export_run("../here/run", merge=True, out=Path("whole"))
+    assert (tmp_path / "there" / "whole" / "model.safetensors").exists()
 
 
 def test_an_adapter_is_copied_as_it_is(run, tmp_path, capsys):

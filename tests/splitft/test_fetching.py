@@ -46,7 +46,7 @@ def told(outcome, _name, *, on_progress):
     on_progress(DOWNLOAD, 0.0)
     on_progress(DOWNLOAD, 1.0)
     on_progress("converting", None)
-    if isinstance(outcome, Exception):
+    if isinstance(outcome, BaseException):
         raise outcome
     return outcome
 
@@ -67,6 +67,15 @@ def test_a_fetch_that_fails_ends_with_1_and_a_message(call, monkeypatch):
     code, out, err = call("models", "fetch", "smollm2-135m")
     assert (code, out) == (1, "")
     assert err.splitlines()[-2:] == ["error: no network", "error: at all"]
+
+
+def test_a_fetch_that_is_interrupted_ends_with_130_and_says_what_is_left(call, monkeypatch):
+    monkeypatch.setattr(fetching, "fetch_model", functools.partial(told, KeyboardInterrupt()))
+    code, out, err = call("models", "fetch", "smollm2-135m")
+    assert (code, out) == (130, "")
+    assert (
+        err.splitlines()[-1] == "error: interrupted; nothing was kept, `splitft models fetch smollm2-135m` starts again"
+    )
 
 
 def test_an_unknown_name_ends_with_2_and_a_suggestion(call):

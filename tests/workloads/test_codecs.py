@@ -176,6 +176,18 @@ def test_randtopk_draws_without_replacement_by_its_probabilities() -> None:
     assert both == pytest.approx(0.533, abs=0.02)
 
 
+def test_randtopk_explores_more_than_its_first_draw_as_multinomial_draws_do() -> None:
+    # 40 of 400 values at alpha 0.1. None of the largest is drawn twice, so that later draws miss them more often.
+    codec = Codec(kind="randtopk", frac=0.1, explore_frac=0.1)
+    x, kept, num_vectors = torch.arange(1.0, 401.0), 40, 2_000
+    sent = send(x.expand(num_vectors, 400), codec, uniform(num_vectors, 400))[1]
+    chances = torch.where(x > 360, 0.9 / kept, 0.1 / 360).expand(num_vectors, 400)
+    drawn = torch.multinomial(chances, kept, generator=torch.Generator().manual_seed(0))
+    explored = [(positions < 360).double().mean().item() for positions in (sent, drawn)]
+    assert explored[0] == pytest.approx(explored[1], abs=0.006)  # each has a standard deviation below 0.0015
+    assert explored[0] == pytest.approx(0.18, abs=0.01)
+
+
 @given(vectors(), st.sampled_from(CODECS))
 def test_a_second_crossing_of_what_arrived_is_no_worse_than_the_first(
     case: tuple[Tensor, Tensor], codec: Codec

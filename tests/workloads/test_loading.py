@@ -85,6 +85,24 @@ def test_a_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
         load_base(resolve_model(str(tmp_path)), device=CPU, dtype="float32", dropout=0.0)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"num_attention_heads": 5},
+        {"dtype": "evil"},
+        {"rope_parameters": {"rope_type": "zzz"}},
+        {"initializer_range": {}},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_a_config_that_transformers_cannot_use_is_refused(tmp_path: Path, change: dict[str, object]) -> None:
+    save_model("llama", tmp_path)
+    config = json.loads((tmp_path / "config.json").read_bytes())
+    (tmp_path / "config.json").write_text(json.dumps({**config, **change}))
+    with pytest.raises(ModelError, match="cannot be loaded"):
+        load_base(resolve_model(str(tmp_path)), device=CPU, dtype="float32", dropout=0.0)
+
+
 def test_the_kind_of_attention_is_not_for_the_file_to_choose(tmp_path: Path) -> None:
     # The numerics id says sdpa.
     save_model("llama", tmp_path)

@@ -1,6 +1,7 @@
 """Finding a model by name, folder or Hub id, and refusing what is not safe to read."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,41 @@ def test_a_folder_that_lacks_a_file_is_refused(tmp_path: Path, missing: str) -> 
         resolve_model(str(folder))
 
 
-@pytest.mark.parametrize("config", ["{", "[]", "{}", '{"model_type": 3}', "\xff"])
+@pytest.mark.parametrize("name", ["model", "./model", "../{parent}/model", "~/model"])
+def test_a_folder_has_an_address_that_leads_there_from_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    folder = write_model(tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    files = resolve_model(name.format(parent=tmp_path.name), search=[SHIPPED_MODELS])
+    assert files.address == str(folder)
+    assert resolve_model("tiny").address == "tiny"
+
+
+@pytest.mark.parametrize("kind", ["broken link", "link to itself", "folder", "pipe", "device"])
+def test_weights_that_are_no_file_are_refused_and_never_opened(tmp_path: Path, kind: str) -> None:
+    folder = write_model(tmp_path / "model")
+    weights = folder / "model.safetensors"
+    weights.unlink()
+    match kind:
+        case "folder":
+            weights.mkdir()
+        case "pipe":
+            os.mkfifo(weights)  # opening it would wait for somebody to write
+        case _:
+            targets = {"broken link": tmp_path / "nowhere", "link to itself": weights, "device": Path("/dev/zero")}
+            weights.symlink_to(targets[kind])
+    with pytest.raises(ModelError, match=r"model\.safetensors is no file: a broken link, a folder or a device"):
+        resolve_model(str(folder))
+
+
+DEEP = '{"a":' + "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "config", ["{", "[]", "{}", '{"model_type": 3}', "\xff", DEEP], ids=["cut", "list", "empty", "3", "byte", "deep"]
+)
 def test_a_config_that_describes_no_model_is_refused(tmp_path: Path, config: str) -> None:
     folder = write_model(tmp_path / "model")
     (folder / "config.json").write_bytes(config.encode("latin-1"))
@@ -132,7 +167,9 @@ def test_an_index_may_name_nothing_but_the_safetensors_files_beside_it(tmp_path:
     assert resolve_model(str(folder)).weight_files == (folder / "model.safetensors",)
 
 
-@pytest.mark.parametrize("index", ["{", "[]", "{}", '{"weight_map": 1}'])
+@pytest.mark.parametrize(
+    "index", ["{", "[]", "{}", '{"weight_map": 1}', DEEP], ids=["cut", "list", "empty", "1", "deep"]
+)
 def test_a_damaged_index_is_refused(tmp_path: Path, index: str) -> None:
     folder = write_model(tmp_path / "model", "1.safetensors")
     (folder / "model.safetensors.index.json").write_text(index)
@@ -164,7 +201,7 @@ def test_a_hub_model_is_known_by_its_commit_and_no_pickle_is_downloaded(
     assert (asked["repo"], asked["revision"]) == ("org/some.model", "v1.0")
     assert all(pattern.endswith((".json", ".safetensors")) for pattern in asked["patterns"])
     assert files.revision == "c0ffee"
-    assert files.name == "org/some.model@v1.0"
+    assert files.name == files.address == "org/some.model@v1.0"
 
 
 def test_a_hub_that_cannot_be_reached_is_one_clear_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,6 +64,8 @@ def test_attention_windows_follow_the_pattern_of_the_family(config: dict[str, An
         ({"hidden_size": "big"}, "hidden_size: expected a whole number above 0; got 'big'"),
         ({"hidden_size": True}, "hidden_size: expected a whole number above 0; got True"),
         ({"num_hidden_layers": 0}, "num_hidden_layers: expected a whole number above 0; got 0"),
+        ({"num_hidden_layers": 10**9}, "num_hidden_layers: expected at most 10,000; got 1000000000"),
+        ({"vocab_size": 10**400}, "vocab_size: expected at most 2,147,483,647; got 1000"),
         ({"num_attention_heads": 6}, r"num_attention_heads: must divide hidden_size \(32\); got 6"),
         ({"num_key_value_heads": 3}, r"num_key_value_heads: must divide num_attention_heads \(4\); got 3"),
         ({"tie_word_embeddings": "no"}, "tie_word_embeddings: expected true or false; got 'no'"),
@@ -80,7 +82,12 @@ def test_a_config_that_makes_no_sense_names_the_key(change: dict[str, Any], mess
     [
         ({**CONFIGS["gpt_neo"], "attention_types": [[["global"], 3]]}, r"as many types as blocks \(4\)"),
         ({**CONFIGS["gpt_neo"], "attention_types": [[["sparse"], 4]]}, "attention_types: expected a list such as"),
+        ({**CONFIGS["gpt_neo"], "attention_types": [[["global"], 10**12]]}, r"as many types as blocks \(4\)"),
         ({**CONFIGS["gemma3_text"], "layer_types": ["full_attention"]}, "layer_types: expected a list of 4 words"),
+        (
+            {**CONFIGS["gemma3_text"], "layer_types": [["full_attention"]] * 4},
+            "layer_types: expected a list of 4 words",
+        ),
         ({**CONFIGS["qwen2"], "max_window_layers": -1}, "max_window_layers: expected a whole number"),
         ({**CONFIGS["gpt_neox"], "rotary_pct": 1.5}, "rotary_pct: expected a number above 0, at most 1"),
         ({**CONFIGS["gpt2"], "add_cross_attention": True}, "add_cross_attention: a decoder alone has none"),
@@ -93,7 +100,14 @@ def test_a_family_refuses_what_it_cannot_be(config: dict[str, Any], message: str
 
 
 @pytest.mark.parametrize(
-    ("text", "message"), [("{", "config.json: is not JSON"), ("[1]", "expected a mapping"), (None, "cannot be read")]
+    ("text", "message"),
+    [
+        ("{", "config.json: is not JSON"),
+        ('{"a":' + "[" * 100_000, "config.json: is not JSON"),
+        ("[1]", "expected a mapping"),
+        (None, "cannot be read"),
+    ],
+    ids=["cut off", "deep", "list", "absent"],
 )
 def test_a_bad_file_is_named(tmp_path: Path, text: str | None, message: str) -> None:
     if text is not None:

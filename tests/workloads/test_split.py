@@ -243,6 +243,13 @@ def test_parts_that_would_compute_something_else_are_refused() -> None:
         SplitModel(Peeking(llama_config()).eval())
 
 
+def test_a_model_that_gives_no_numbers_is_said_to_be_damaged() -> None:
+    model = LlamaForCausalLM(llama_config()).eval()
+    model.model.norm.weight.data[3] = torch.nan
+    with pytest.raises(UnsupportedModelError, match=r"LlamaForCausalLM gives NaN: weights or config\.json are damaged"):
+        SplitModel(model)
+
+
 class Reading(LlamaForCausalLM):  # type: ignore[misc] # transformers has no types
     """Looks up something plain in each of its blocks, as models do whose blocks have different kinds of attention."""
 

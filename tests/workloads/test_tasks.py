@@ -61,6 +61,7 @@ EVAL = EvalTask(recipe=RECIPE, adapter="a", batches=(batch(),))
 AGGREGATE = AggregateTask(recipe=RECIPE, rule="segment", base="b", updates=("u", "v"), weights=(0.25, 0.75))
 
 OTHER_OPTIMIZERS: list[dict[str, Any]] = [
+    {"kind": "sgd"},
     {"learning_rate": 1e-3},
     {"betas": (0.9, 0.99)},
     {"eps": 1e-6},
@@ -101,19 +102,19 @@ def test_every_part_of_the_recipe_changes_the_key_of_training(change: dict[str, 
     assert with_recipe(TRAIN, **change).key != TRAIN.key
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"adapter": "other"},
-        {"moments": None},
-        {"moments": "other"},
-        {"first_step": 5},
-        {"batches": (batch(9), batch())},
-        {"batches": (batch(),)},
-        {"ranks": (8, 16)},
-    ],
-    ids=str,
-)
+OTHER_TRAININGS: list[dict[str, Any]] = [
+    {"adapter": "other"},
+    {"moments": None},
+    {"moments": "other"},
+    {"first_step": 5},
+    {"batches": (batch(9), batch())},
+    {"batches": (batch(),)},
+    {"ranks": (8, 16)},
+    {"group": "others"},
+]
+
+
+@pytest.mark.parametrize("change", OTHER_TRAININGS, ids=str)
 def test_every_input_changes_the_key_of_training(change: dict[str, Any]) -> None:
     assert dataclasses.replace(TRAIN, **change).key != TRAIN.key
 
@@ -209,19 +210,35 @@ def test_measuring_depends_on_adapter_and_batches() -> None:
     assert dataclasses.replace(EVAL, batches=(batch(9),)).key != EVAL.key
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"rule": "fedavg"},
-        {"base": "c"},
-        {"updates": ("v", "u")},
-        {"weights": (0.75, 0.25)},
-        {"restart_seed": 1},
-    ],
-    ids=name_of,
-)
+OTHER_AGGREGATIONS: list[dict[str, Any]] = [
+    {"rule": "fedavg"},
+    {"base": "c"},
+    {"updates": ("v", "u")},
+    {"weights": (0.75, 0.25)},
+    {"restart_seed": 1},
+    {"rows": ((16, 8), (16, 16))},
+]
+
+
+@pytest.mark.parametrize("change", OTHER_AGGREGATIONS, ids=name_of)
 def test_aggregating_depends_on_rule_inputs_and_weights(change: dict[str, Any]) -> None:
     assert dataclasses.replace(AGGREGATE, **change).key != AGGREGATE.key
+
+
+FIELDS_TRIED: list[tuple[type, list[dict[str, Any]], set[str]]] = [
+    (OptimizerSpec, OTHER_OPTIMIZERS, {"state"}),
+    (Recipe, OTHER_RECIPES, set()),
+    (TrainTask, OTHER_TRAININGS, {"recipe", "cut"}),
+    (AggregateTask, OTHER_AGGREGATIONS, {"recipe", "starts"}),  # the updates' keys hold recipe and starts
+]
+
+
+@pytest.mark.parametrize(
+    ("kind", "changes", "elsewhere"), FIELDS_TRIED, ids=lambda value: getattr(value, "__name__", "")
+)
+def test_no_field_is_forgotten_here(kind: type, changes: list[dict[str, Any]], elsewhere: set[str]) -> None:
+    tried = {name for change in changes for name in change}
+    assert tried | elsewhere == {field.name for field in dataclasses.fields(kind)}
 
 
 def test_keys_of_different_kinds_differ() -> None:
