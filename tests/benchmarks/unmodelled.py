@@ -1,0 +1,54 @@
+"""How much longer runs would be with what the clock leaves out of TCP, as SimGrid's model LV08 has it.
+
+LV08 (Velho & Legrand 2009) was fitted to packet simulations of cold connections: 13.01 times the latency and 0.97 of
+the rate. Scenarios run twice, as they are and with links changed like that. Only the clock runs. From the repository
+root, in a few seconds:
+
+    python -m tests.benchmarks.unmodelled
+"""
+
+import dataclasses
+
+from simulator.scenario import Scenario
+from simulator.setting import Setting, resolve
+from splitft.api import run_setting
+
+LATENCY_FACTOR, RATE_FACTOR = 13.01, 0.97
+CASES = (
+    ("quickstart", ()),
+    ("quickstart", ("workload.priced_as=gpt2",)),
+    ("cost-only-phones", ()),
+)
+
+
+def slowed(setting: Setting) -> Setting:
+    """Return a setting whose links are as LV08 has them."""
+    fleet, server_links = (
+        dataclasses.replace(
+            links,
+            latency_s=links.latency_s * LATENCY_FACTOR,
+            uplink_bytes_per_s=links.uplink_bytes_per_s * RATE_FACTOR,
+            downlink_bytes_per_s=links.downlink_bytes_per_s * RATE_FACTOR,
+        )
+        for links in (setting.fleet, setting.server_links)
+    )
+    return dataclasses.replace(setting, fleet=fleet, server_links=server_links)
+
+
+def makespan_s(setting: Setting) -> float:
+    """Return when the last round of a run ends."""
+    return float(run_setting(setting, None, plots=False).rounds.end_s.max())
+
+
+def main() -> None:
+    """Print a line for each case."""
+    for name, changes in CASES:
+        setting = resolve(Scenario.load(name, [*changes, "execution.trainer=cost-only"]))
+        plain_s, slowed_s = makespan_s(setting), makespan_s(slowed(setting))
+        print(
+            f"{' '.join([name, *changes])}: {plain_s:.4g} s, with LV08 {slowed_s:.4g} s: times {slowed_s / plain_s:.2f}"
+        )
+
+
+if __name__ == "__main__":
+    main()
