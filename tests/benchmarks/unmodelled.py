@@ -9,10 +9,15 @@ From the repository root, in a few seconds:
 """
 
 import dataclasses
+from typing import TypeVar
 
+from devices.fleets import Fleet
+from simulator.network.connections import ServerLinks
 from simulator.scenario import Scenario
 from simulator.setting import Setting, resolve
 from splitft.api import run_setting
+
+AnyLinks = TypeVar("AnyLinks", Fleet, ServerLinks)
 
 LATENCY_FACTOR, RATE_FACTOR = 13.01, 0.97
 CASES = (
@@ -26,16 +31,16 @@ BATCH_SIZE, LENGTH_TOKENS, CUT = 4, 128, 2
 
 def slowed(setting: Setting) -> Setting:
     """Return a setting whose links are as LV08 has them."""
-    fleet, server_links = (
-        dataclasses.replace(
-            links,
-            latency_s=links.latency_s * LATENCY_FACTOR,
-            uplink_bytes_per_s=links.uplink_bytes_per_s * RATE_FACTOR,
-            downlink_bytes_per_s=links.downlink_bytes_per_s * RATE_FACTOR,
-        )
-        for links in (setting.fleet, setting.server_links)
+    return dataclasses.replace(setting, fleet=_slower(setting.fleet), server_links=_slower(setting.server_links))
+
+
+def _slower(links: AnyLinks) -> AnyLinks:
+    return dataclasses.replace(
+        links,
+        latency_s=links.latency_s * LATENCY_FACTOR,
+        uplink_bytes_per_s=links.uplink_bytes_per_s * RATE_FACTOR,
+        downlink_bytes_per_s=links.downlink_bytes_per_s * RATE_FACTOR,
     )
-    return dataclasses.replace(setting, fleet=fleet, server_links=server_links)
 
 
 def makespan_s(setting: Setting) -> float:
