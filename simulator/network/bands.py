@@ -132,20 +132,21 @@ class Band:
     def slow(self, demand: Demand, fair_clock: int) -> Goal | None:
         """Take a demand among the slowed ones of a fair band; return its entry by the fair clock if it ends first."""
         slowed = self.slowed
+        goal = int(demand.left * GRAINS)  # as `grains`, but of every message
         if not slowed:
             self.clock = 0
             self.anchor = fair_clock
-            goal = grains(demand.left)
             demand.place = place = (goal, demand.order, demand)
             slowed.append(place)
-        else:
-            first = slowed[0][2]
-            goal = self.clock + fair_clock - self.anchor + int(demand.left * GRAINS)
-            demand.place = place = (goal, demand.order, demand)
-            heappush(slowed, place)
-            if slowed[0][2] is first:
-                return None
-            first.entry = None
+            demand.entry = entry = (fair_clock + goal, demand.order, demand)
+            return entry
+        first = slowed[0][2]
+        goal += self.clock + fair_clock - self.anchor
+        demand.place = place = (goal, demand.order, demand)
+        heappush(slowed, place)
+        if slowed[0][2] is first:
+            return None
+        first.entry = None
         demand.entry = entry = (self.anchor + (goal - self.clock), demand.order, demand)
         return entry
 
