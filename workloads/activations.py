@@ -141,9 +141,10 @@ def _attention(block: BlockShape, kind: BlockKind, flow: GradientFlow, b: int, l
     query, key = block.num_heads * block.head_dim, block.num_kv_heads * block.head_dim
     is_fused = any(linear.role == "qkv" for linear in block.linears)
     # transformers hands a mask over as soon as the window is as short as the sequence. It then repeats keys and values
-    # for every head, and the kernel keeps the mask as numbers, T for each token.
+    # for every head (without a copy where there is one of them), and the kernel keeps the mask as numbers, T for each
+    # token.
     is_masked = kind.window is not None and length_tokens >= kind.window
-    if is_masked and key != query:
+    if is_masked and 1 < block.num_kv_heads < block.num_heads:
         projections = 3 * query
     elif is_fused and block.rotary == "concatenated":
         projections = query + key + (query + 2 * key)  # v is a view, which keeps all of q, k, v before rotation alive

@@ -152,10 +152,8 @@ def backward_flops(part: Part, batch_size: int, length_tokens: int, kernel: Atte
             + (_adapter_backward_flops(part, linear, kind, flow) if linear in part.targets else 0)
             for linear in part.shape.block.linears
         )
-        # q kᵀ and weights v have two factors each: two products in backward for one in forward (2 x). Recomputing the
-        # weights from q and k is one product more, half a forward (2.5 x; Dao 2023, arXiv 2307.08691, section 4.1).
-        forward = _attention_flops(part.shape.block, kind.window, length_tokens, kernel) if flow.attention else 0
-        attention = 5 * forward // 2 if kernel.recomputes else 2 * forward
+        forward = _attention_flops(part.shape.block, kind.window, length_tokens, kernel)
+        attention = _attention_products(flow, kernel) * forward // 2
         flops += num_blocks * (tokens * per_token + batch_size * attention)
     return flops
 
@@ -175,6 +173,18 @@ def _adapter_backward_flops(part: Part, linear: Linear, kind: BlockKind, flow: G
     at_ax = kind.held_rank if input_gradient else trained_a
     to_x = kind.held_rank if input_gradient else 0
     return 2 * (linear.d_out * (kind.rank + at_ax) + linear.d_in * (trained_a + to_x))
+
+
+def _attention_products(flow: GradientFlow, kernel: AttentionKernel) -> int:
+    """Return the products of attention in backward, of which forward has two, q kᵀ and weights v.
+
+    Each has two factors, and so two products here (2 x), less those of factors without a gradient, as in a lowest block
+    of which only some linears are adapted. Recomputing the weights from q and k is one more (2.5 x; Dao 2023, arXiv
+    2307.08691, section 4.1); such a kernel computes all of it or nothing.
+    """
+    if kernel.recomputes:
+        return 5 * flow.attention
+    return flow.query + flow.key + (flow.query or flow.key) + flow.value
 
 
 def _attention_flops(block: BlockShape, window: int | None, length_tokens: int, kernel: AttentionKernel) -> int:

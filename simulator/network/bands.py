@@ -10,6 +10,12 @@ import simpy
 UNIT: Final = 2.0**-64
 """Amount a second in which limits are counted as whole numbers: those add up without rounding."""
 
+GRAIN: Final = 2.0**-64
+"""Amount in which what demands are given is counted as whole numbers: a small one beside much is as exact as alone."""
+
+GRAINS: Final = 1 / GRAIN
+"""So many make an amount of 1."""
+
 _UNLIMITED: Final = 1 << 1200  # above every finite float in units
 _FEW: Final = 32  # below this many leftovers, tidying up is not worth its time
 
@@ -20,6 +26,11 @@ def units(rate: float) -> int:
         return _UNLIMITED
     numerator, denominator = rate.as_integer_ratio()
     return (numerator << 64) // denominator
+
+
+def grains(amount: float) -> int:
+    """Return an amount as a whole number of `GRAIN`, rounded down (exact for every float from 2**-12 on)."""
+    return int(amount * GRAINS)
 
 
 class Demand(simpy.Event):  # type: ignore[misc]
@@ -37,8 +48,8 @@ class Demand(simpy.Event):  # type: ignore[misc]
         self.rate = 0.0
         self.since_s = 0.0
         self.band: Band | None = None
-        self.place: Entry | None = None
-        self.entry: Entry | None = None
+        self.place: Goal | None = None
+        self.entry: Entry | Goal | None = None
 
     def settle(self, now_s: float) -> None:
         """Bring `left` forward to now."""
@@ -52,7 +63,10 @@ class Demand(simpy.Event):  # type: ignore[misc]
 
 
 Entry: TypeAlias = tuple[float, int, Demand]
-"""An entry of a heap: when the demand will be done (on that heap's scale), its order, the demand."""
+"""An entry of a heap of times: when the demand will be done, its order, the demand."""
+
+Goal: TypeAlias = tuple[int, int, Demand]
+"""An entry of a heap of readings: what a clock shows when the demand is done, in grains; its order, the demand."""
 
 
 class Band:
@@ -60,11 +74,23 @@ class Band:
 
     `fresh` demands were never slowed and end at times of their own. `slowed` is a heap by goal; its first demand is
     always alive, the others may have left. Goals are readings of the band's clock, the amount that each slowed demand
-    has received. That clock read `clock` at `anchor`: a time while the band is capped, a reading of the share's fair
-    clock while it is fair.
+    has received, in grains. That clock read `clock` at `capped_s` if the band is capped, or when the share's fair clock
+    read `anchor` if it is fair.
     """
 
-    __slots__ = ("anchor", "clock", "fair", "fresh", "in_capped", "in_fair", "limit", "num", "slowed", "units")
+    __slots__ = (
+        "anchor",
+        "capped_s",
+        "clock",
+        "fair",
+        "fresh",
+        "in_capped",
+        "in_fair",
+        "limit",
+        "num",
+        "slowed",
+        "units",
+    )
 
     def __init__(self, limit: float) -> None:
         self.limit = limit
@@ -72,17 +98,18 @@ class Band:
         self.num = 0
         self.fair = False
         self.fresh: dict[Demand, None] = {}
-        self.slowed: list[Entry] = []
-        self.clock = 0.0
-        self.anchor = 0.0
+        self.slowed: list[Goal] = []
+        self.clock = 0
+        self.anchor = 0
+        self.capped_s = 0.0
         self.in_capped = False  # has an entry, maybe an expired one, in the share's heap of capped bands
         self.in_fair = False
 
-    def reading(self, now_s: float, fair_clock: float) -> float:
+    def reading(self, now_s: float, fair_clock: int) -> int:
         """Return what the band's clock shows now."""
-        return self.clock + (fair_clock - self.anchor if self.fair else self.limit * (now_s - self.anchor))
+        return self.clock + (fair_clock - self.anchor if self.fair else grains(self.limit * (now_s - self.capped_s)))
 
-    def turn_fair(self, now_s: float, fair_clock: float) -> None:
+    def turn_fair(self, now_s: float, fair_clock: int) -> None:
         """Go from capped to fair; every fresh demand becomes a slowed one. No entry of the band remains valid."""
         if self.slowed:
             self.slowed[0][2].entry = None
@@ -95,31 +122,31 @@ class Band:
             demand.entry = None
         self.fresh.clear()
 
-    def turn_capped(self, now_s: float, fair_clock: float) -> None:
+    def turn_capped(self, now_s: float, fair_clock: int) -> None:
         """Go from fair to capped."""
         self.slowed[0][2].entry = None
         self.clock = self.reading(now_s, fair_clock)
         self.fair = False
-        self.anchor = now_s
+        self.capped_s = now_s
 
-    def slow(self, demand: Demand, fair_clock: float) -> Entry | None:
+    def slow(self, demand: Demand, fair_clock: int) -> Goal | None:
         """Take a demand among the slowed ones of a fair band; return its entry by the fair clock if it ends first."""
         slowed = self.slowed
+        goal = int(demand.left * GRAINS)  # as `grains`, but of every message
         if not slowed:
-            # A clock that starts from zero keeps a lone demand's end as exact as its amount.
-            self.clock = 0.0
+            self.clock = 0
             self.anchor = fair_clock
-            goal = demand.left
             demand.place = place = (goal, demand.order, demand)
             slowed.append(place)
-        else:
-            first = slowed[0][2]
-            goal = self.clock + (fair_clock - self.anchor) + demand.left
-            demand.place = place = (goal, demand.order, demand)
-            heappush(slowed, place)
-            if slowed[0][2] is first:
-                return None
-            first.entry = None
+            demand.entry = entry = (fair_clock + goal, demand.order, demand)
+            return entry
+        first = slowed[0][2]
+        goal += self.clock + fair_clock - self.anchor
+        demand.place = place = (goal, demand.order, demand)
+        heappush(slowed, place)
+        if slowed[0][2] is first:
+            return None
+        first.entry = None
         demand.entry = entry = (self.anchor + (goal - self.clock), demand.order, demand)
         return entry
 
@@ -144,5 +171,5 @@ class Band:
             yield entry[2]
 
 
-def _alive(entry: Entry) -> bool:
+def _alive(entry: Goal) -> bool:
     return entry is entry[2].place

@@ -11,19 +11,20 @@ An event costs O(log n), plus O(log n) for each band that the level passes: expe
 worst case. The first slow-down of a demand costs another O(log n), once.
 
 Exactness: limits are summed as integers in units of 2**-64, so the level never drifts and no band flutters around it.
-A demand that was never slowed ends at exactly `since_s + left / limit` in floats, whatever happens around it. The clock
-of the fair demands is a compensated sum that restarts from zero whenever nothing is slowed. Ties are FIFO.
+A demand that was never slowed ends at exactly `since_s + left / limit` in floats, whatever happens around it. Clocks of
+slowed demands count integers too: what is little keeps all its digits beside what is much, however long they have run.
+Ties are FIFO.
 """
 
 from heapq import heapify, heappop, heappush
 from math import inf
 from operator import attrgetter
-from typing import Final
+from typing import Final, TypeVar
 
 import simpy
 
 from simulator.network.alarm import Alarm
-from simulator.network.bands import UNIT, Band, Demand, Entry, units
+from simulator.network.bands import GRAIN, GRAINS, UNIT, Band, Demand, Entry, Goal, grains, units
 
 ROUNDING: Final = 1e-12
 """Relative difference of two times that count as one where a capacity changes."""
@@ -31,6 +32,7 @@ ROUNDING: Final = 1e-12
 _FEW: Final = 128  # fewer expired entries than this are not worth tidying up
 _MANY: Final = 8192  # so many empty bands are kept: their clients will be back
 _by_order = attrgetter("order")
+AnyEntry = TypeVar("AnyEntry", Entry, Goal)
 
 
 class Share:
@@ -50,11 +52,10 @@ class Share:
         self._capped: list[tuple[float, Band]] = []  # heap by falling limit; may hold bands that are not capped
         self._fair: list[tuple[float, Band]] = []  # heap by rising limit; may hold bands that are not fair
         self._timed: list[Entry] = []  # heap of the ends at a known time
-        self._clocked: list[Entry] = []  # heap of the fair bands' next ends, by the fair clock
+        self._clocked: list[Goal] = []  # heap of the fair bands' next ends, by the fair clock
         self._num_fair = 0
         self._level = 0.0
-        self._clock = 0.0  # the fair clock when it was read last: amount given to each fair demand
-        self._carry = 0.0  # what rounding has kept from the fair clock
+        self._clock = 0  # the fair clock when it was read last: grains given to each fair demand
         self._read_s = 0.0
         self._clock_due_s = inf
 
@@ -76,9 +77,9 @@ class Share:
             self._num_fair += 1
             if demand.since_s != now_s:
                 demand.settle(now_s)
-            entry = band.slow(demand, self._clock)
-            if entry is not None:
-                heappush(self._clocked, entry)
+            first = band.slow(demand, self._clock)
+            if first is not None:
+                heappush(self._clocked, first)
         else:
             self._spare_units -= band.units
             band.fresh[demand] = None
@@ -135,7 +136,7 @@ class Share:
             if self._clock_due_s <= until_s:
                 clocked = self._clocked
                 # The first one is due by construction, whatever rounding says of the clock.
-                reached = max(clocked[0][0], self._clock + self._level * slack_s)
+                reached = max(clocked[0][0], self._clock + (grains(self._level * slack_s) if slack_s else 0))
                 while clocked and clocked[0][0] <= reached:
                     entry = heappop(clocked)
                     if entry is entry[2].entry:
@@ -154,7 +155,7 @@ class Share:
         if self._num_fair or self._spare_units < 0:
             self._find_level(now_s)
         if not self._num_fair and self._clock:
-            self._clock = self._carry = 0.0
+            self._clock = 0
             self._clocked.clear()
         timed = self._timed
         while timed and timed[0] is not timed[0][2].entry:
@@ -178,10 +179,10 @@ class Share:
             while clocked[0] is not clocked[0][2].entry:
                 heappop(clocked)
             to_do = clocked[0][0] - self._clock
-            if to_do <= 0.0:
+            if to_do <= 0:
                 self._clock_due_s = now_s
             elif level:
-                self._clock_due_s = now_s + to_do / level
+                self._clock_due_s = now_s + to_do * GRAIN / level
 
     def _move_bands(self, now_s: float) -> None:
         """Move the bands that the level has passed to their side of it.
@@ -219,12 +220,9 @@ class Share:
         self._tidy()
 
     def _read_clock(self, now_s: float) -> None:
-        """Bring the fair clock forward to now (compensated sum: Kahan 1965)."""
+        """Bring the fair clock forward to now."""
         if self._num_fair and now_s > self._read_s:
-            gain = self._level * (now_s - self._read_s) + self._carry
-            clock = self._clock + gain
-            self._carry = gain - (clock - self._clock)
-            self._clock = clock
+            self._clock += int(self._level * (now_s - self._read_s) * GRAINS)  # as `grains`, at every event
             self._read_s = now_s
 
     def _new_band(self, limit: float) -> Band:
@@ -251,10 +249,10 @@ class Share:
         """Give the slowed demand of a band that ends first its entry among the ends."""
         goal, order, demand = band.slowed[0]
         if band.fair:
-            demand.entry = entry = (band.anchor + (goal - band.clock), order, demand)
-            heappush(self._clocked, entry)
+            demand.entry = reached = (band.anchor + (goal - band.clock), order, demand)
+            heappush(self._clocked, reached)
         else:
-            demand.entry = entry = (band.anchor + max(0.0, goal - band.clock) / band.limit, order, demand)
+            demand.entry = entry = (band.capped_s + max(0, goal - band.clock) * GRAIN / band.limit, order, demand)
             heappush(self._timed, entry)
 
     def _withdraw(self, demand: Demand, now_s: float) -> None:
@@ -262,7 +260,7 @@ class Share:
         band = demand.band
         if band is not None and demand.place is not None:
             to_do = demand.place[0] - band.reading(now_s, self._clock)
-            demand.left = min(max(0.0, to_do), demand.left)  # rounding must not make it more than it was
+            demand.left = min(max(0.0, to_do * GRAIN), demand.left)  # rounding must not make it more than it was
             demand.since_s = now_s
             demand.rate = self._level if band.fair else band.limit
         self._remove(demand)
@@ -284,7 +282,13 @@ class Share:
 
     def _tidy(self) -> None:
         """Drop expired entries before they pile up: cancels and moves of bands leave them behind."""
-        for heap in (self._timed, self._clocked):
-            if len(heap) > 2 * self.num + _FEW:
-                heap[:] = [entry for entry in heap if entry is entry[2].entry]
-                heapify(heap)
+        most = 2 * self.num + _FEW
+        if len(self._timed) > most:
+            _drop_expired(self._timed)
+        if len(self._clocked) > most:
+            _drop_expired(self._clocked)
+
+
+def _drop_expired(heap: list[AnyEntry]) -> None:
+    heap[:] = [entry for entry in heap if entry is entry[2].entry]
+    heapify(heap)

@@ -9,6 +9,7 @@ import pytest
 
 from tests.workloads.small_models import (
     CONFIGS,
+    Config,
     SavedTensors,
     add_adapters,
     build,
@@ -92,11 +93,22 @@ def saved_by_server(model: Any, length_tokens: int, dtype: Any) -> int:
     ("family", "targets"), list(itertools.product(CONFIGS, ["attention", "mlp", "all-linear", *LONELY]))
 )
 def test_saved_bytes_of_both_parts_are_exact(family: str, targets: str) -> None:
+    assert_exact(CONFIGS[family], targets)
+
+
+@pytest.mark.parametrize("family", ["mistral", "qwen2", "phi3", "gemma3_text"])
+@pytest.mark.parametrize("targets", ["attention", "all-linear"])
+def test_saved_bytes_are_exact_where_all_heads_have_one_key(family: str, targets: str) -> None:
+    even_rotary = {"partial_rotary_factor": 0.5} if family == "phi3" else {}
+    assert_exact({**CONFIGS[family], "num_key_value_heads": 1, **even_rotary}, targets)
+
+
+def assert_exact(config: Config, targets: str) -> None:
     import torch
 
-    shape = ModelShape.from_config(CONFIGS[family])
+    shape = ModelShape.from_config(config)
     lora = lora_of(shape, targets)
-    model = add_adapters(build(CONFIGS[family]), lora.targets, lora.block_ranks(shape.num_blocks, CUT))
+    model = add_adapters(build(config), lora.targets, lora.block_ranks(shape.num_blocks, CUT))
     for dtype in ("float32", "bfloat16"):
         set_base_dtype(model, getattr(torch, dtype))
         for length_tokens in (10, 16, 20):  # shorter than the attention windows of 16 tokens, as long, longer

@@ -59,6 +59,17 @@ def server_flops(model: Any) -> tuple[int, int]:
 
 @pytest.mark.parametrize(("family", "targets"), list(itertools.product(CONFIGS, ["attention", "mlp", "all-linear"])))
 def test_flops_and_parameters_of_both_parts_are_exact(family: str, targets: str) -> None:
+    assert_exact(family, targets)
+
+
+@pytest.mark.parametrize("roles", [("q", "v"), ("q",), ("k", "down"), ("v", "o"), ("o",)])
+@pytest.mark.parametrize("family", ["opt", "gpt_neo", "llama", "gemma3_text"])
+def test_flops_are_exact_where_some_factors_of_attention_carry_no_gradient(family: str, roles: tuple[str, ...]) -> None:
+    linears = ModelShape.from_config(CONFIGS[family]).block.linears
+    assert_exact(family, tuple(linear.name for linear in linears if linear.role in roles))
+
+
+def assert_exact(family: str, targets: str | tuple[str, ...]) -> None:
     shape = ModelShape.from_config(CONFIGS[family])
     lora = LoraSpec(targets=lora_targets(shape, targets), rank=5, cut_rank=3, cut_rank_sides="both")
     base = build(CONFIGS[family], attention="eager")

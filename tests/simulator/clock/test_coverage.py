@@ -50,6 +50,10 @@ scenarios = st.fixed_dictionaries(
                 "outages": st.just([]) | st.just([{"start_s": 5.0, "end_s": 30.0}]),
             }
         ),
+        # In the others a client does several things at once, or is at work when the run ends.
+        "protocol": st.fixed_dictionaries(
+            {"kind": st.sampled_from(["sl", "sfl-v1", "sfl-v2", "local-loss", "u-shape", "fed-lora"])}
+        ),
         "policy": policies,
         "selection": selections,
         "availability": availabilities,
@@ -58,7 +62,7 @@ scenarios = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=36, deadline=None)
 @given(scenarios)
 def test_every_instant_of_a_participant_is_covered_by_exactly_one_span(sections):
     run = splitft.run(Scenario.from_mapping(sections))

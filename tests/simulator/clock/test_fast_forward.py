@@ -244,14 +244,18 @@ def test_what_a_participant_does_and_what_a_walker_does_have_the_same_form():
     assert reads - tells == known | rank | {"computing_s", "serving_s"}
 
 
-@pytest.mark.parametrize("spans", ["steps", "rounds", "none"])
-def test_a_whole_run_is_the_same_without_events(spans, monkeypatch):
+@pytest.mark.parametrize(
+    ("kind", "spans"),
+    [("sfl-v1", "steps"), ("sfl-v1", "rounds"), ("sfl-v1", "none"), ("u-shape", "steps"), ("fed-lora", "steps")],
+)
+def test_a_whole_run_is_the_same_without_events(kind, spans, monkeypatch):
     scenario = Scenario.from_mapping(
         {
             "rounds": 3,
             "workload": {"dataset": "lengths", "local_steps": 2, "optimizer": {"state": "reset"}},
             "fleet": {"mixture": "phones-2024", "count": 200},
             "server": {"network": "lan-10gbe", "slots": 8},
+            "protocol": {"kind": kind},
             "policy": {"kind": "splitft", "gamma_perf": 0.0},
             "selection": {"kind": "random", "count": 8},
             "availability": {"kind": "catalogue", "failure_frac": 0.2},

@@ -233,6 +233,14 @@ def test_a_faster_link_never_ends_a_lone_transfer_later(own: float, factor: floa
 # ---- long runs
 
 
+def test_a_little_that_comes_after_much_is_as_exact_as_alone() -> None:
+    # Two share 1e9 B/s until 100 s, when each has had 5e10 B, of which a float can tell no less than 8e-6 apart. Then
+    # three share 3 B/s: the 0.1 B of the third take 0.1 s.
+    link = Link(1e9, [(100.0, 3.0), (200.0, 1e9)])
+    much = [Sent(0.0, (link,), 1e11), Sent(0.0, (link,), 1e11)]
+    assert end_times(*much, Sent(100.0, (link,), 0.1))[2] == pytest.approx(100.1, rel=RELATIVE)
+
+
 def test_the_clock_does_not_drift_over_a_hundred_thousand_transfers_without_a_pause() -> None:
     env = simpy.Environment()
     network = Network(env)
