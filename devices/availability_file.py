@@ -16,9 +16,8 @@ from devices.availability import (
 from devices.problems import InputError
 from devices.strict_yaml import Document, validate
 from devices.units import s_from_h
-from devices.values import STRICT, Confidence, Id, Kind, Stated, origin_of
+from devices.values import MOST, STRICT, Above, Confidence, Id, Kind, LnMean, LnSigma, Stated, origin_of
 
-Above = Annotated[float, Field(gt=0)]
 Frac = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -27,8 +26,8 @@ class Lognormal:
     """Times whose logarithm, in seconds, is normal."""
 
     kind: Literal["lognormal"]
-    ln_mu_s: float
-    ln_sigma: Annotated[float, Field(ge=0)]
+    ln_mu_s: LnMean
+    ln_sigma: LnSigma
     ks: Frac | None = None
 
 
@@ -81,7 +80,7 @@ class AvailabilityFile:
     peak_local_h: Annotated[float, Field(ge=0, lt=24)] | None = None
     period_h: Above | None = None
     dropout_frac: tuple[Frac, Frac] | None = None
-    over_selection_ratio: Annotated[float, Field(ge=1)] | None = None
+    over_selection_ratio: Annotated[float, Field(ge=1, le=MOST)] | None = None
 
 
 def availability_profile(document: Document, name: str) -> AvailabilityProfile:

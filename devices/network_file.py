@@ -3,9 +3,8 @@
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from devices.defaults import defaults
@@ -14,9 +13,20 @@ from devices.problems import InputError
 from devices.profiles import Provenance
 from devices.strict_yaml import Document, validate
 from devices.units import LEAST_MBIT_PER_S, bytes_per_s_from_mbit_per_s, s_from_ms
-from devices.values import STRICT, Confidence, Correlation, Id, NonNegative, PositiveNumber, Stated, origin_of, value_of
-
-Plain = Annotated[float, Field(gt=0)]
+from devices.values import (
+    STRICT,
+    Above,
+    Confidence,
+    Correlation,
+    Id,
+    LnMean,
+    LnSigma,
+    NonNegative,
+    PositiveNumber,
+    Stated,
+    origin_of,
+    value_of,
+)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -26,12 +36,12 @@ class SpreadStated(Stated):
     Quantiles count where a log-normal is given as well. A median alone takes its spread from the defaults.
     """
 
-    value: Plain | None = None
-    p10: Plain | None = None
-    p50: Plain | None = None
-    p90: Plain | None = None
-    ln_mu: Annotated[float, Field(ge=-50, le=50)] | None = None
-    ln_sigma: Annotated[float, Field(ge=0, le=10)] | None = None
+    value: Above | None = None
+    p10: Above | None = None
+    p50: Above | None = None
+    p90: Above | None = None
+    ln_mu: LnMean | None = None
+    ln_sigma: LnSigma | None = None
 
     def __post_init__(self) -> None:
         """Refuse what states no spread.
@@ -49,7 +59,7 @@ class SpreadStated(Stated):
             raise ValueError(msg)
 
 
-SpreadValue = Plain | SpreadStated
+SpreadValue = Above | SpreadStated
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -148,11 +148,11 @@ def show_device(device: Name, catalogue: CatalogueOption = None, json_: JsonOpti
 
 @devices_app.command("check")
 def check_device(file: Annotated[Path, typer.Argument(help="A YAML file of yours.")]) -> None:
-    """Check a file of yours: a device, network or fleet."""
-    from devices.catalogue.own_files import check_file
+    """Check a file of yours: a device, network, fleet or availability profile."""
+    from devices.catalogue.own_files import check_file, word_of
 
     profile = check_file(file)
-    typer.echo(f"{file}: good: {type(profile).__name__.removesuffix('Profile').lower()} '{profile.id}'")
+    typer.echo(f"{file}: good: {word_of(profile)} '{profile.id}'")
     _show(profile, as_json=False)
 
 
