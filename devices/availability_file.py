@@ -117,7 +117,7 @@ def availability_profile(document: Document, name: str) -> AvailabilityProfile:
         over_selection_ratio=stated.over_selection_ratio,
         confidence=stated.confidence,
         notes=stated.notes,
-        provenance=origin_of(Stated(kind=stated.kind), stated.source, document.file),
+        provenance=origin_of(Stated(kind=stated.kind, source=stated.source), None, document.file),
     )
 
 

@@ -117,7 +117,7 @@ def fleet_mixture(document: Document, name: str) -> FleetMixture:
         raise InputError(*problems)
     given = stated.compute_jitter_ln_sigma
     jitter = defaults().fleets.compute_jitter_ln_sigma if given is None else given
-    origins = {"weights": origin_of(Stated(kind=stated.kind), stated.source, document.file)}
+    origins = {"weights": origin_of(Stated(kind=stated.kind, source=stated.source), None, document.file)}
     origins["compute_jitter_ln_sigma"] = origin_of(jitter, stated.source, document.file)
     if stated.throttle is not None:
         origins["throttle"] = origin_of(stated.throttle, stated.source, document.file)

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Literal
 
 from pydantic.dataclasses import dataclass
@@ -99,11 +98,10 @@ def network_profile(document: Document, name: str) -> NetworkProfile:
     _check_rates(stated, document)
     given = stated.downlink_uplink_correlation
     correlation = blank.downlink_uplink_correlation if given is None else given
-    origins = {
-        field: _origin(spread, sigma, stated.source, document.file)
-        for field, (spread, _, sigma) in parts.items()
-        if spread is not None
-    }
+    origins: dict[str, Provenance] = {}
+    for field, (spread, _, sigma) in parts.items():
+        if spread is not None:
+            origins |= _origins(field, spread, sigma, stated.source, document.file)
     origins["downlink_uplink_correlation"] = origin_of(correlation, stated.source, document.file)
     if stated.within_session_cv is not None:
         origins["within_session_cv"] = origin_of(stated.within_session_cv, stated.source, document.file)
@@ -155,10 +153,11 @@ def _spread(given: SpreadValue | None, to_base: Callable[[float], float], sigma:
     return Spread.quantiles(to_base(given.p10), to_base(given.p50), to_base(given.p90))
 
 
-def _origin(given: SpreadValue, sigma: PositiveNumber, source: str | None, file: str) -> Provenance:
-    """Return the origin of a spread; a median alone makes an assumed one, with the median's own origin in the note."""
+def _origins(
+    field: str, given: SpreadValue, sigma: PositiveNumber, source: str | None, file: str
+) -> dict[str, Provenance]:
+    """Return the origin of a spread; where only a median is stated, of the median and of what is assumed around it."""
     origin = origin_of(given, source, file)
     if not isinstance(given, SpreadStated) or given.p50 is None or given.p10 is not None:
-        return origin
-    note = f"spread assumed; the median is {origin.kind}: {origin.source}"
-    return replace(origin_of(sigma, None, file), note=f"{note} ({origin.note})" if origin.note else note)
+        return {field: origin}
+    return {field: origin_of(sigma, None, file), f"{field}.median": origin}

@@ -14,7 +14,8 @@ import typer
 from devices.problems import FULL_DISK, InputError, Problem
 from simulator.engines.lost import LostError
 from splitft.caching import cache_app
-from splitft.listing import devices_app, fleets_app, models_app, networks_app, scenarios_app
+from splitft.listing import devices_app, fleets_app, networks_app, scenarios_app
+from splitft.model_listing import models_app
 from splitft.study_cli import compare_command, plot_command, studies_app, sweep_command, table_command
 
 app = typer.Typer(
