@@ -96,6 +96,8 @@ def availability_profile(document: Document, name: str) -> AvailabilityProfile:
     stated = validate(AvailabilityFile, document)
     if stated.process == "on-off-renewal" and not (stated.on and stated.off):
         raise InputError(document.problem("on-off-renewal needs `on` and `off`", ("process",), stated.process))
+    if stated.dropout_frac is not None and stated.dropout_frac[0] > stated.dropout_frac[1]:
+        raise InputError(document.problem("the lowest share comes first", ("dropout_frac",), stated.dropout_frac))
     identity = stated.id or name
     return AvailabilityProfile(
         id=identity,
