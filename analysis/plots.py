@@ -217,12 +217,14 @@ TIMELINE = "timeline_round_"
 def picture_names(run: RunRecords) -> list[str]:
     """Return the names of the pictures that this run allows.
 
-    Loss needs evaluations; time and bytes by kind need spans or their sums, a timeline needs spans; all need a round.
+    Loss needs evaluations; time and bytes by kind need spans or their sums, a timeline needs spans; pictures of bytes
+    need some that were sent; all need a round.
     """
     if run.rounds.empty:
         return []
     unknown = {"loss_vs_time", "loss_vs_bytes"} if evaluations(run).empty else set()
     unknown |= {"client_time", "client_time_by_round", "bytes"} if run.span_detail == "none" else set()
+    unknown |= set() if run.rounds[["up_bytes", "down_bytes"]].to_numpy().any() else {"loss_vs_bytes", "bytes"}
     names = [name for name in PICTURES if name not in unknown]
     return [*names, f"{TIMELINE}{run.rounds['round'].max():03d}"] if run.span_detail == "steps" else names
 

@@ -16,9 +16,8 @@ from devices.availability import (
 from devices.problems import InputError
 from devices.strict_yaml import Document, validate
 from devices.units import s_from_h
-from devices.values import STRICT, Confidence, Id, Kind, Stated, origin_of
+from devices.values import MOST, STRICT, Above, Confidence, Id, Kind, LnMean, LnSigma, Stated, origin_of
 
-Above = Annotated[float, Field(gt=0)]
 Frac = Annotated[float, Field(ge=0, le=1)]
 
 
@@ -27,8 +26,8 @@ class Lognormal:
     """Times whose logarithm, in seconds, is normal."""
 
     kind: Literal["lognormal"]
-    ln_mu_s: float
-    ln_sigma: Annotated[float, Field(ge=0)]
+    ln_mu_s: LnMean
+    ln_sigma: LnSigma
     ks: Frac | None = None
 
 
@@ -81,7 +80,7 @@ class AvailabilityFile:
     peak_local_h: Annotated[float, Field(ge=0, lt=24)] | None = None
     period_h: Above | None = None
     dropout_frac: tuple[Frac, Frac] | None = None
-    over_selection_ratio: Annotated[float, Field(ge=1)] | None = None
+    over_selection_ratio: Annotated[float, Field(ge=1, le=MOST)] | None = None
 
 
 def availability_profile(document: Document, name: str) -> AvailabilityProfile:
@@ -97,6 +96,8 @@ def availability_profile(document: Document, name: str) -> AvailabilityProfile:
     stated = validate(AvailabilityFile, document)
     if stated.process == "on-off-renewal" and not (stated.on and stated.off):
         raise InputError(document.problem("on-off-renewal needs `on` and `off`", ("process",), stated.process))
+    if stated.dropout_frac is not None and stated.dropout_frac[0] > stated.dropout_frac[1]:
+        raise InputError(document.problem("the lowest share comes first", ("dropout_frac",), stated.dropout_frac))
     identity = stated.id or name
     return AvailabilityProfile(
         id=identity,
@@ -118,7 +119,7 @@ def availability_profile(document: Document, name: str) -> AvailabilityProfile:
         over_selection_ratio=stated.over_selection_ratio,
         confidence=stated.confidence,
         notes=stated.notes,
-        provenance=origin_of(Stated(kind=stated.kind), stated.source, document.file),
+        provenance=origin_of(Stated(kind=stated.kind, source=stated.source), None, document.file),
     )
 
 

@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from devices.defaults import defaults
@@ -20,6 +19,7 @@ from devices.values import (
     Number,
     Positive,
     PositiveNumber,
+    Share,
     Stated,
     origin_of,
     value_of,
@@ -32,8 +32,8 @@ PEAKS = {"float32": "peak_fp32_tflops", "float16": "peak_fp16_tflops", "bfloat16
 class FractionRange(Stated):
     """Lowest and highest published share."""
 
-    low: float = Field(gt=0, le=1)
-    high: float = Field(gt=0, le=1)
+    low: Share
+    high: Share
 
     def __post_init__(self) -> None:
         """Refuse a range that is upside down.

@@ -10,15 +10,26 @@ from devices.defaults import defaults
 from devices.fleets import DeviceShare, FleetMixture, RouteShare, Throttle
 from devices.problems import InputError, Problem
 from devices.strict_yaml import Document, validate
-from devices.values import STRICT, Id, Kind, NonNegative, Stated, origin_of, value_of
+from devices.values import (
+    MOST,
+    STRICT,
+    Above,
+    Id,
+    Kind,
+    LnMean,
+    LnSigma,
+    NonNegative,
+    Share,
+    Stated,
+    origin_of,
+    value_of,
+)
 
 SUM_TOLERANCE = 1e-6
 NO_DEVICES = (
     "its compute is given as seconds per sample of a model that its source does not name, not as devices; "
     "choose devices for it in a copy of its file"
 )
-
-Share = Annotated[float, Field(gt=0, le=1)]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -42,20 +53,31 @@ class RouteShareStated:
 class ThrottleStated(Stated):
     """How devices slow down with heat."""
 
-    after_s: Annotated[float, Field(ge=0)]
+    after_s: Annotated[float, Field(ge=0, le=MOST)]
     mean_frac: Share
     low_frac: Share
     high_frac: Share
+
+    def __post_init__(self) -> None:
+        """Refuse a mean that is outside of its range, and a range that is upside down.
+
+        Raises:
+            ValueError: The shares do not rise from `low_frac` over `mean_frac` to `high_frac`.
+        """
+        if not self.low_frac <= self.mean_frac <= self.high_frac:
+            shares = f"{self.low_frac:g}, {self.mean_frac:g}, {self.high_frac:g}"
+            msg = f"low_frac, mean_frac and high_frac must not decrease, got {shares}"
+            raise ValueError(msg)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ParametricCompute(Stated):
     """Seconds per sample in place of devices: `scale` times a log-normal, times `train_multiplier` for training."""
 
-    ln_mu: float
-    ln_sigma: Annotated[float, Field(ge=0)]
-    scale: Annotated[float, Field(gt=0)]
-    train_multiplier: Annotated[float, Field(gt=0)]
+    ln_mu: LnMean
+    ln_sigma: LnSigma
+    scale: Above
+    train_multiplier: Above
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -95,7 +117,7 @@ def fleet_mixture(document: Document, name: str) -> FleetMixture:
         raise InputError(*problems)
     given = stated.compute_jitter_ln_sigma
     jitter = defaults().fleets.compute_jitter_ln_sigma if given is None else given
-    origins = {"weights": origin_of(Stated(kind=stated.kind), stated.source, document.file)}
+    origins = {"weights": origin_of(Stated(kind=stated.kind, source=stated.source), None, document.file)}
     origins["compute_jitter_ln_sigma"] = origin_of(jitter, stated.source, document.file)
     if stated.throttle is not None:
         origins["throttle"] = origin_of(stated.throttle, stated.source, document.file)

@@ -11,12 +11,11 @@ from devices.measured_blocks import MeasuredBlock
 from devices.problems import Problem
 from devices.strict_yaml import Document
 from devices.units import s_from_ms
-from devices.values import STRICT, Stated
+from devices.values import STRICT, Above, Stated
 
 KEY = "measured_blocks"
 
 Size = Annotated[int, Field(ge=1)]
-Millisecond = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -27,8 +26,8 @@ class MeasuredBlockStated(Stated):
     linear_weights: Size
     dtype: Literal["float32", "float16", "bfloat16"]
     num_tokens: Annotated[tuple[Size, ...], Field(min_length=2)]
-    forward_ms: tuple[Millisecond, ...]
-    backward_ms: tuple[Millisecond, ...]
+    forward_ms: tuple[Above, ...]
+    backward_ms: tuple[Above, ...]
 
 
 def measured_blocks(stated: Sequence[MeasuredBlockStated]) -> tuple[MeasuredBlock, ...]:

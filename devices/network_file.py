@@ -2,10 +2,8 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from devices.defaults import defaults
@@ -14,9 +12,20 @@ from devices.problems import InputError
 from devices.profiles import Provenance
 from devices.strict_yaml import Document, validate
 from devices.units import LEAST_MBIT_PER_S, bytes_per_s_from_mbit_per_s, s_from_ms
-from devices.values import STRICT, Confidence, Correlation, Id, NonNegative, PositiveNumber, Stated, origin_of, value_of
-
-Plain = Annotated[float, Field(gt=0)]
+from devices.values import (
+    STRICT,
+    Above,
+    Confidence,
+    Correlation,
+    Id,
+    LnMean,
+    LnSigma,
+    NonNegative,
+    PositiveNumber,
+    Stated,
+    origin_of,
+    value_of,
+)
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -26,12 +35,12 @@ class SpreadStated(Stated):
     Quantiles count where a log-normal is given as well. A median alone takes its spread from the defaults.
     """
 
-    value: Plain | None = None
-    p10: Plain | None = None
-    p50: Plain | None = None
-    p90: Plain | None = None
-    ln_mu: Annotated[float, Field(ge=-50, le=50)] | None = None
-    ln_sigma: Annotated[float, Field(ge=0, le=10)] | None = None
+    value: Above | None = None
+    p10: Above | None = None
+    p50: Above | None = None
+    p90: Above | None = None
+    ln_mu: LnMean | None = None
+    ln_sigma: LnSigma | None = None
 
     def __post_init__(self) -> None:
         """Refuse what states no spread.
@@ -49,7 +58,7 @@ class SpreadStated(Stated):
             raise ValueError(msg)
 
 
-SpreadValue = Plain | SpreadStated
+SpreadValue = Above | SpreadStated
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -89,11 +98,10 @@ def network_profile(document: Document, name: str) -> NetworkProfile:
     _check_rates(stated, document)
     given = stated.downlink_uplink_correlation
     correlation = blank.downlink_uplink_correlation if given is None else given
-    origins = {
-        field: _origin(spread, sigma, stated.source, document.file)
-        for field, (spread, _, sigma) in parts.items()
-        if spread is not None
-    }
+    origins: dict[str, Provenance] = {}
+    for field, (spread, _, sigma) in parts.items():
+        if spread is not None:
+            origins |= _origins(field, spread, sigma, stated.source, document.file)
     origins["downlink_uplink_correlation"] = origin_of(correlation, stated.source, document.file)
     if stated.within_session_cv is not None:
         origins["within_session_cv"] = origin_of(stated.within_session_cv, stated.source, document.file)
@@ -145,10 +153,11 @@ def _spread(given: SpreadValue | None, to_base: Callable[[float], float], sigma:
     return Spread.quantiles(to_base(given.p10), to_base(given.p50), to_base(given.p90))
 
 
-def _origin(given: SpreadValue, sigma: PositiveNumber, source: str | None, file: str) -> Provenance:
-    """Return the origin of a spread; a median alone makes an assumed one, with the median's own origin in the note."""
+def _origins(
+    field: str, given: SpreadValue, sigma: PositiveNumber, source: str | None, file: str
+) -> dict[str, Provenance]:
+    """Return the origin of a spread; where only a median is stated, of the median and of what is assumed around it."""
     origin = origin_of(given, source, file)
     if not isinstance(given, SpreadStated) or given.p50 is None or given.p10 is not None:
-        return origin
-    note = f"spread assumed; the median is {origin.kind}: {origin.source}"
-    return replace(origin_of(sigma, None, file), note=f"{note} ({origin.note})" if origin.note else note)
+        return {field: origin}
+    return {field: origin_of(sigma, None, file), f"{field}.median": origin}

@@ -81,7 +81,8 @@ class NetworkProfile:
         downlink_uplink_correlation: Correlation of the two rates over clients, on the scale of their normal scores.
         within_session_cv: Coefficient of variation of one client's rate within a session; None where it is not known.
         notes: Free text of the catalogue.
-        provenance: Origin of each number, by field.
+        provenance: Origin of each number, by field; a median that is stated alone has its own (`rtt_s.median`), and the
+            field that of the spread assumed around it.
     """
 
     id: str

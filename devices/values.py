@@ -16,6 +16,13 @@ ID_PATTERN = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 Kind = Literal["vendor", "measured", "derived", "third-party", "recalled", "assumed", "user"]
 Confidence = Literal["high", "medium", "low", "not stated"]
 
+LEAST, MOST = 1e-9, 1e9
+"""Bounds of a number above 0 in its human unit: beyond them costs overflow, and a slip of the keyboard is likelier."""
+MOST_LN_SIGMA = 10.0
+"""Of the standard deviation of a logarithm: at 10, one value in six is 22,000 times the median or more."""
+MOST_LN_MEAN = 20.0
+"""Of the absolute mean of a logarithm: exp(20) is half of `MOST`."""
+
 NO_DOCUMENT = {
     "recalled": "no document: recalled when the catalogue was compiled",
     "assumed": "no document: assumed when the catalogue was compiled",
@@ -47,6 +54,10 @@ def own_id(name: str) -> str:
 
 
 Id = Annotated[str, AfterValidator(check_id)]
+Above = Annotated[float, Field(ge=LEAST, le=MOST)]
+Share = Annotated[float, Field(ge=LEAST, le=1)]
+LnMean = Annotated[float, Field(ge=-MOST_LN_MEAN, le=MOST_LN_MEAN)]
+LnSigma = Annotated[float, Field(ge=0, le=MOST_LN_SIGMA)]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -62,21 +73,21 @@ class Stated:
 class PositiveNumber(Stated):
     """A number above 0 with its origin."""
 
-    value: Annotated[float, Field(gt=0)]
+    value: Above
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class NonNegativeNumber(Stated):
-    """A number of at least 0 with its origin."""
+    """The spread of a number, at least 0, with its origin."""
 
-    value: Annotated[float, Field(ge=0)]
+    value: LnSigma
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class FractionNumber(Stated):
     """A share above 0 and at most 1 with its origin."""
 
-    value: Annotated[float, Field(gt=0, le=1)]
+    value: Share
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -86,9 +97,9 @@ class CorrelationNumber(Stated):
     value: Annotated[float, Field(ge=-1, le=1)]
 
 
-Positive = Annotated[float, Field(gt=0)] | PositiveNumber
-NonNegative = Annotated[float, Field(ge=0)] | NonNegativeNumber
-Fraction = Annotated[float, Field(gt=0, le=1)] | FractionNumber
+Positive = Above | PositiveNumber
+NonNegative = LnSigma | NonNegativeNumber
+Fraction = Share | FractionNumber
 Correlation = Annotated[float, Field(ge=-1, le=1)] | CorrelationNumber
 
 Number = float | PositiveNumber | NonNegativeNumber | FractionNumber | CorrelationNumber

@@ -39,6 +39,7 @@ CONSTANTS: dict[str, bool | None] = {
 }
 INTEGER = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
 FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+SURROGATE = re.compile(r"[\ud800-\udfff]")
 NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
 
 
@@ -124,6 +125,8 @@ class _Builder:
         tag = getattr(event, "tag", None)
         if tag:
             self.report(f"tags are not allowed ({tag})", line, path)
+        if isinstance(event, ScalarEvent) and SURROGATE.search(event.value):
+            self.report("half of a surrogate pair is no character", line, path)
 
     def _sequence(self, path: KeyPath, depth: int) -> list[object]:
         items: list[object] = []

@@ -63,5 +63,5 @@ def unused_variation(mixture: FleetMixture, costs: CostsSection) -> str | None:
     named, keys = [name for holds, name, _ in has if holds], [key for holds, _, key in has if holds]
     if not named:
         return None
-    left_out = f"{' and '.join(named)} of its devices are left out, so their speed is constant"
+    left_out = f"{' and '.join(named)} of its devices {'are' if len(named) > 1 else 'is'} left out"
     return f"fleet '{mixture.id}': {left_out}; {' and '.join(keys)}: catalogue charges for them"

@@ -1,11 +1,12 @@
 """The models of a scenario: the one that learns, and the one that the clock charges for."""
 
+import errno
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from devices.problems import Findings, InputError, Problem
+from devices.problems import Findings, InputError, Problem, shown
 from simulator.scenario import Scenario
 from simulator.sections.policy import FixedPolicy, PerDevicePolicy
 from workloads.aggregators import TRAIN_B_ALONE
@@ -107,6 +108,10 @@ def blamed_on(key: str, value: object) -> Iterator[None]:
         yield
     except (ConfigError, DataError, ModelError, ValueError) as error:
         raise InputError(Problem(str(error), key=key, value=value)) from None
+    except OSError as error:
+        if error.errno != errno.ENAMETOOLONG:
+            raise
+        raise InputError(Problem(f"no file has so long a name: {shown(value)}", key=key, value=value)) from None
 
 
 def _base(scenario: Scenario) -> tuple[ModelFiles | KnownShape, ModelShape, LoraSpec]:

@@ -259,8 +259,8 @@ def _data(scenario: Scenario, used: Callable[[], Models], on_tokens: OnTokens | 
     if not isinstance(workload.dataset, DatasetSection):
         return drawn(scenario, workload.dataset, num_clients)
     spec = DatasetSpec(**dataclasses.asdict(workload.dataset))
-    spec = dataclasses.replace(spec, source=beside(scenario, spec.source, SHIPPED_DATASETS))
     with blamed_on("workload.dataset.source", workload.dataset.source):
+        spec = dataclasses.replace(spec, source=beside(scenario, spec.source, SHIPPED_DATASETS))
         check_source(spec)  # also where the model cannot be found, whose tokenizer reads it
     model = used().model
     # A model known by its shape has no tokenizer: the bundled one's lengths stand in.

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from analysis.summary import summarise
-from devices.problems import InputError, Problem
+from devices.problems import InputError, Problem, shown
 from simulator.manifest import describe
 from simulator.records.recorder import RunLock, RunWriter
 from simulator.records.runs import RunFolderError, RunRecords, read_meta, read_run
@@ -209,9 +209,13 @@ def refuse_existing(folder: Path | None) -> None:
     """Raise InputError where the folder of a run to come exists already, or cannot be made."""
     if folder is None:
         return
-    if folder.exists():
+    try:
+        taken = folder.exists()
+        parent = next(parent for parent in folder.absolute().parents if parent.exists())
+    except OSError as error:  # such as a name that is too long
+        raise InputError(Problem(f"{shown(str(folder))} cannot be made: {error.strerror}", OUT)) from None
+    if taken:
         raise exists(folder)
-    parent = next(parent for parent in folder.absolute().parents if parent.exists())
     if not (parent.is_dir() and os.access(parent, os.W_OK)):
         raise InputError(Problem(f"{folder} cannot be made: {parent} is not a folder that you may write to", OUT))
 

@@ -3,6 +3,7 @@
 Commands import what they need when they are called, so that `splitft --help` and the lists start at once.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -11,10 +12,11 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from devices.problems import FULL_DISK, InputError, Problem
+from devices.problems import FULL_DISK, InputError, Problem, shown
 from simulator.engines.lost import LostError
 from splitft.caching import cache_app
-from splitft.listing import devices_app, fleets_app, models_app, networks_app, scenarios_app
+from splitft.listing import devices_app, fleets_app, networks_app, scenarios_app
+from splitft.model_listing import models_app
 from splitft.study_cli import compare_command, plot_command, studies_app, sweep_command, table_command
 
 app = typer.Typer(
@@ -210,19 +212,22 @@ def _run_app() -> int:
     except Exception as error:
         if os.environ.get("SPLITFT_DEBUG"):
             raise
-        return _complain(_explained(error), 1)
+        return _complain(*_explained(error))
     return 0
 
 
-def _explained(error: Exception) -> str:
+def _explained(error: Exception) -> tuple[str, int]:
+    """Return what to say of an error that nobody has explained yet, and the exit code."""
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return f"no file has so long a name: {shown(error.filename)}", 2
     if isinstance(error, OSError) and error.errno in FULL_DISK:
-        return f"no room left: {error}"
+        return f"no room left: {error}", 1
     if isinstance(error, LostError):
-        return str(error)
+        return str(error), 1
     return (
         f"unexpected {type(error).__name__}: {error}\nThis is a defect of splitft. "
         "Set SPLITFT_DEBUG=1 to see where it happened, and please report it."
-    )
+    ), 1
 
 
 def _complain(message: str, code: int) -> int:

@@ -1,6 +1,7 @@
 """The table that a run closes with."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 from rich.table import Table
@@ -95,9 +96,13 @@ def _held(part: Part, cut: int) -> str:
 
 def _bytes(summary: RunSummary) -> list[tuple[str, str]]:
     return [
-        (f"sent {direction}", f"{megabytes(sum(kinds.values()))}: " + ", ".join(_kind(*item) for item in kinds.items()))
+        (f"sent {direction}", _sum(kinds) if kinds else "nothing")
         for direction, kinds in (("up", summary.up_bytes), ("down", summary.down_bytes))
     ]
+
+
+def _sum(kinds: Mapping[str, int]) -> str:
+    return f"{megabytes(sum(kinds.values()))}: {', '.join(_kind(*item) for item in kinds.items())}"
 
 
 def _kind(kind: str, num_bytes: int) -> str:

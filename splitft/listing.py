@@ -1,22 +1,18 @@
-"""`splitft scenarios|models|devices|networks|fleets`: what can be named in a scenario, as tables and in detail."""
+"""`splitft scenarios|devices|networks|fleets`: what can be named in a scenario, as tables and in detail."""
 
 import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from devices.availability import AvailabilityProfile
 from devices.catalogue.lookup import Catalogue
 from devices.networks import Spread
 from devices.profiles import Provenance
 from splitft.show import GIB, console, mbit_per_s, milliseconds, table, tflops
-
-if TYPE_CHECKING:
-    from workloads.known_shapes import KnownShape
-    from workloads.models import ModelFiles
-    from workloads.shapes import ModelShape
 
 CatalogueOption = Annotated[
     list[Path] | None, typer.Option("--catalogue", metavar="DIR", help="A folder with your own files.")
@@ -24,6 +20,7 @@ CatalogueOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 Name = Annotated[str, typer.Argument(metavar="ID")]
 
+AVAILABILITY_WORDS = {"id", "label", "process", "rule", "confidence", "notes", "provenance"}
 SAY_NOTHING_IF_NONE = {"throttle", "unusable"}  # None means that there is nothing of it; elsewhere that it is unknown
 
 
@@ -32,7 +29,6 @@ def _app(help_: str) -> typer.Typer:
 
 
 scenarios_app = _app("The scenarios that come with splitft.")
-models_app = _app("The models that are on this machine.")
 devices_app = _app("The devices of the catalogue and your own.")
 networks_app = _app("The networks of the catalogue and your own.")
 fleets_app = _app("The fleets of the catalogue and your own.")
@@ -52,66 +48,6 @@ def show_scenario(scenario: Name) -> None:
     from simulator.scenario import Scenario, to_yaml
 
     typer.echo(to_yaml(Scenario.load(scenario)), nl=False)
-
-
-@models_app.command("list")
-def list_models() -> None:
-    """List the models that are here, those that can be fetched, and those known by their shape."""
-    from workloads.fetchable import FETCHABLE
-    from workloads.known_shapes import shape_names
-    from workloads.models import model_names
-
-    rows: list[tuple[object, ...]] = []
-    for name in model_names():
-        model, shape = _model(name)
-        where = _origin(model)["where"]
-        rows.append((name, shape.family, f"{shape.num_parameters:,}", shape.num_blocks, shape.hidden_size, where))
-    for name in sorted(FETCHABLE.keys() - set(model_names())):
-        known, where = FETCHABLE[name], f"`splitft models fetch {name}` gets it"
-        rows.append((name, known.family, f"{known.num_parameters:,}", "-", "-", where))
-    for name in shape_names():
-        if name not in {*FETCHABLE, *model_names()}:
-            _, shape = _shape(name)
-            size = f"{shape.num_parameters:,}"
-            rows.append((name, shape.family, size, shape.num_blocks, shape.hidden_size, "shape alone"))
-    headings = ["model", "family", "parameters", "blocks", "hidden size", "where"]
-    caption = "shape alone: without weights, for workload.priced_as, or as the model of a cost-only run"
-    console().print(table(headings, rows, caption=caption))
-
-
-@models_app.command("fetch")
-def fetch_model(model: Name) -> None:
-    """Download a model once and convert it; does nothing where it is already here."""
-    from splitft.fetching import fetch
-
-    fetch(model)
-
-
-@models_app.command("show")
-def show_model(model: Name) -> None:
-    """Show a model: a name, a folder or a Hub id, or the path of a config.json."""
-    from workloads.known_shapes import KnownShape
-
-    known, shape = _shape(model)
-    facts = {
-        "family": shape.family,
-        "parameters": shape.num_parameters,
-        "blocks": shape.num_blocks,
-        "hidden_size": shape.hidden_size,
-        "linear_weights": shape.block.num_linear_weights,
-        "vocabulary": shape.vocab_size,
-        "longest_tokens": shape.max_positions,
-    }
-    if isinstance(known, KnownShape):
-        facts |= {"weights": "none: known by its shape alone"}
-    else:
-        facts |= {
-            **_origin(known),
-            "weights": ", ".join(str(file) for file in known.weight_files),
-            "revision": known.revision or "local",
-            "digest": known.model_digest,
-        }
-    console().print(table(["", model], [(key, str(value)) for key, value in facts.items()]))
 
 
 @devices_app.command("list")
@@ -148,17 +84,17 @@ def show_device(device: Name, catalogue: CatalogueOption = None, json_: JsonOpti
 
 @devices_app.command("check")
 def check_device(file: Annotated[Path, typer.Argument(help="A YAML file of yours.")]) -> None:
-    """Check a file of yours: a device, network or fleet."""
-    from devices.catalogue.own_files import check_file
+    """Check a file of yours: a device, network, fleet or availability profile."""
+    from devices.catalogue.own_files import check_file, word_of
 
     profile = check_file(file)
-    typer.echo(f"{file}: good: {type(profile).__name__.removesuffix('Profile').lower()} '{profile.id}'")
+    typer.echo(f"{file}: good: {word_of(profile)} '{profile.id}'")
     _show(profile, as_json=False)
 
 
 @networks_app.command("list")
 def list_networks(catalogue: CatalogueOption = None, json_: JsonOption = False) -> None:
-    """List networks: medians, and what is missing where one cannot be used yet."""
+    """List networks: medians, with an asterisk where assumed, and what is missing where one cannot be used yet."""
     found = Catalogue(catalogue or [])
     profiles = [found.network(name) for name in found.ids("networks")]
     if json_:
@@ -167,16 +103,17 @@ def list_networks(catalogue: CatalogueOption = None, json_: JsonOption = False) 
     rows = [
         (
             p.id,
-            mbit_per_s(_median(p.downlink_bytes_per_s)),
-            mbit_per_s(_median(p.uplink_bytes_per_s)),
-            milliseconds(_median(p.rtt_s)),
+            f"{mbit_per_s(_median(p.downlink_bytes_per_s))}{_assumed(p.provenance, 'downlink_bytes_per_s.median')}",
+            f"{mbit_per_s(_median(p.uplink_bytes_per_s))}{_assumed(p.provenance, 'uplink_bytes_per_s.median')}",
+            f"{milliseconds(_median(p.rtt_s))}{_assumed(p.provenance, 'rtt_s.median')}",
             p.confidence,
             "" if p.usable else f"missing: {', '.join(p.missing)}",
         )
         for p in profiles
     ]
     headings = ["network", "down Mbit/s", "up Mbit/s", "RTT ms", "confidence", "unusable"]
-    console().print(table(headings, rows, optional=["confidence"]))
+    caption = "* assumed; `splitft networks show ID` gives every number's source"
+    console().print(table(headings, rows, caption=caption, optional=["confidence"]))
 
 
 @networks_app.command("show")
@@ -210,58 +147,38 @@ def show_fleet(fleet: Name, catalogue: CatalogueOption = None, json_: JsonOption
     _show(profile, as_json=False, hidden=("devices", "networks"))
 
 
-def _model(name: str) -> "tuple[ModelFiles, ModelShape]":
-    from devices.problems import InputError, Problem
-    from workloads.config_json import ConfigError
-    from workloads.models import ModelError, resolve_model
-    from workloads.shapes import ModelShape
-
-    try:
-        model = resolve_model(name)
-        return model, ModelShape.from_config(model.config)
-    except (ModelError, ConfigError) as error:
-        raise InputError(Problem(str(error), value=name)) from None
-
-
-def _shape(name: str) -> "tuple[ModelFiles | KnownShape, ModelShape]":
-    """Return a model that is here, or else what is known of one by its shape."""
-    from workloads.fetchable import FETCHABLE
-    from workloads.known_shapes import is_shape, resolve_shape
-    from workloads.models import model_names
-    from workloads.shapes import ModelShape
-
-    if name in model_names() or name in FETCHABLE or not is_shape(name):
-        return _model(name)
-    known = resolve_shape(name)
-    return known, ModelShape.from_config(known.config)
-
-
-def _origin(model: "ModelFiles") -> dict[str, str]:
-    """Return where a model is from and, where that is known, what to know of its weights."""
-    from workloads.fetchable import FETCHABLE
-    from workloads.models import FETCHED_MODELS, SHIPPED_MODELS
-
-    if model.folder.parent == SHIPPED_MODELS:
-        return {"where": "bundled"}
-    if model.folder.parent != FETCHED_MODELS:
-        return {"where": str(model.folder)}
-    known = FETCHABLE.get(model.name)
-    return {"where": "fetched", **({"licence": known.licence, "note": known.note} if known else {})}
-
-
 def _show(profile: Any, as_json: bool, hidden: tuple[str, ...] = ()) -> None:
     """Print the fields of a profile in base units, each with its origin."""
     if as_json:
         _print_json(profile)
         return
-    provenance: Mapping[str, Provenance] = profile.provenance
-    rows = []
+    provenance = _origins(profile)
+    rows = [("weights", "as above", *_cells(provenance["weights"]))] if "weights" in provenance else []
     for key, value in _flat(profile):
         absent = key in SAY_NOTHING_IF_NONE and getattr(profile, key) is None
         if not absent and key.split(".")[0] not in {*hidden, "provenance"}:
-            origin = provenance.get(key) or provenance.get(key.split(".")[0])
-            rows.append((key, value, origin.kind if origin else "", origin.source if origin else ""))
-    console().print(table([profile.id, "value (base units)", "kind", "source"], rows))
+            rows.append((key, value, *_cells(_origin(provenance, key))))
+    console().print(table([profile.id, "value (base units)", "kind", "source (note)"], rows))
+
+
+def _origins(profile: Any) -> Mapping[str, Provenance]:
+    """Return the origin of each number; of an availability profile all have the same."""
+    if not isinstance(profile, AvailabilityProfile):
+        return profile.provenance  # type: ignore[no-any-return]
+    known = [field.name for field in dataclasses.fields(profile) if getattr(profile, field.name) is not None]
+    return dict.fromkeys([name for name in known if name not in AVAILABILITY_WORDS], profile.provenance)
+
+
+def _origin(provenance: Mapping[str, Provenance], key: str) -> Provenance | None:
+    """Return the origin of a number, its own or else that of the whole that it is a part of."""
+    return provenance.get(key) or provenance.get(key.partition(".")[0])
+
+
+def _cells(origin: Provenance | None) -> tuple[str, str]:
+    """Return kind, and source with note."""
+    if origin is None:
+        return "", ""
+    return origin.kind, f"{origin.source} ({origin.note})" if origin.note else origin.source
 
 
 def _flat(profile: Any) -> list[tuple[str, str]]:
@@ -288,7 +205,7 @@ def _median(spread: Spread | None) -> float | None:
 
 
 def _assumed(provenance: Mapping[str, Provenance], field: str) -> str:
-    origin = provenance.get(field)
+    origin = _origin(provenance, field)
     return "*" if origin is not None and origin.kind == "assumed" else ""
 
 

@@ -19,7 +19,7 @@ from simulator.records.runs import RunRecords
 from simulator.replay import RecordedResults, ReplayedLearning, replayed_scenario, unlearned
 from simulator.resume import Origin, recorded_origin
 from simulator.setting import Setting, resolve
-from splitft.api import FolderExistsError, execute, load_run, refuse_existing, working_in
+from splitft.api import FolderExistsError, execute, load_run, refuse_existing, told_to_users, working_in
 from splitft.finished import Run
 from splitft.work import NOBODY, RESULTS, Watch, adapter_writer
 from workloads.run_results import RunResults
@@ -51,8 +51,9 @@ def replay_setting(run: Path, overrides: Sequence[str]) -> tuple[Setting, Origin
     Raises:
         InputError: there is no such finished run, or something cannot be used.
     """
-    records = load_run(run).records
-    scenario = replayed_scenario(records, overrides)
+    with told_to_users():
+        records = load_run(run).records
+        scenario = replayed_scenario(records, overrides)
     before, now = records.meta["scenario"]["execution"]["trainer"], scenario.execution.trainer
     if before != now:
         message = f"the run was {before} and stays so; use `splitft run` for another"
@@ -76,7 +77,8 @@ def replay_into(
     records = load_run(run).records
     numerics = records.meta["numerics"]
     try:
-        return execute(setting, folder, origin, numerics, watch, plots=plots, learn=partial(_recorded, records))
+        with told_to_users():  # also what is damaged and is read only now
+            return execute(setting, folder, origin, numerics, watch, plots=plots, learn=partial(_recorded, records))
     except FolderExistsError:
         raise  # somebody else's, made a moment ago
     except InputError:

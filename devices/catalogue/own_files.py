@@ -1,13 +1,14 @@
 """Files that users write: a template to start from, and a check."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from devices.availability import AvailabilityProfile
 from devices.catalogue.lookup import PROFILES, SHIPPED, TYPES, Catalogue, identity
 from devices.fleets import FleetMixture, members
 from devices.networks import NetworkProfile
-from devices.problems import InputError, Problem, did_you_mean
+from devices.problems import Findings, InputError, Problem, did_you_mean
 from devices.profiles import DeviceProfile
 from devices.strict_yaml import read_document
 from devices.values import own_id
@@ -39,7 +40,7 @@ def template(kind: str, name: str, *, others: Sequence[str] = ()) -> str:
 def check_file(path: Path) -> Profile:
     """Return what a file of the user's states, after everything that its use would check.
 
-    The members of a fleet may be shipped, or beside it.
+    The members of a fleet, and its availability profile, may be shipped, or beside it.
 
     Raises:
         InputError: The file cannot be used; everything that is wrong with it is told.
@@ -51,9 +52,34 @@ def check_file(path: Path) -> Profile:
         if isinstance(profile, NetworkProfile):
             profile.spreads()
         if isinstance(profile, FleetMixture):
-            members(profile, Catalogue([path.parent.parent if path.parent.name in TYPES else path.parent]))
+            _check_parts(profile, Catalogue([path.parent.parent if path.parent.name in TYPES else path.parent]))
     except InputError as error:
         raise InputError(
             *(problem if problem.file else document.located(problem) for problem in error.problems)
         ) from None
     return profile
+
+
+def word_of(profile: Profile) -> str:
+    """Return what a profile is, in the word that files say it with."""
+    words = {DeviceProfile: "device", NetworkProfile: "network", FleetMixture: "fleet"}
+    return words.get(type(profile), "availability")
+
+
+def _check_parts(mixture: FleetMixture, catalogue: Catalogue) -> None:
+    """Look up everything that a mixture names.
+
+    Raises:
+        InputError: Something is not there or cannot be used; all of it is told, with keys of the mixture's file.
+    """
+    found = Findings()
+    found.find(lambda: members(mixture, catalogue))
+    found.find(lambda: _availability(mixture, catalogue))
+    found.tell()
+
+
+def _availability(mixture: FleetMixture, catalogue: Catalogue) -> AvailabilityProfile:
+    try:
+        return catalogue.availability(mixture.availability)
+    except InputError as error:
+        raise InputError(*(p if p.file else replace(p, key="availability") for p in error.problems)) from None

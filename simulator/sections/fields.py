@@ -51,7 +51,7 @@ Id = Annotated[
         "an id: lower-case letters, digits, '.', '_' and '-', first a letter or digit, at most 64 characters",
     ),
 ]
-Text = Annotated[str, Field(min_length=1)]
+Text = Annotated[str, Field(min_length=1), matching(r"[^\0]*", "text without a null character")]
 Count = Annotated[int, Field(ge=1, le=MAX_COUNT)]
 Small = Annotated[int, Field(ge=1, le=MAX_SMALL)]  # a count of what is held in memory for each client of a round
 Cut = Count  # decoder blocks on the client; the model's number of blocks is the upper bound, checked when it is known

@@ -22,6 +22,7 @@ from analysis.time_by_round import time_by_round
 from analysis.timeline import timeline
 from simulator.records.recorder import RunWriter
 from simulator.records.runs import SERVER_CLIENT, EvalRow, RoundRow, RunRecords
+from tests.analysis import synthetic
 from tests.analysis.synthetic import synthetic_run
 from tests.analysis.test_metrics import add_client, hand_made
 
@@ -221,6 +222,18 @@ def test_pictures_of_the_smallest_run_leave_out_the_loss(tmp_path: Path) -> None
     assert [path.stem for path in paths] == [
         "client_time", "bytes", "cuts", "client_time_by_round", "timeline_round_001",
     ]  # fmt: skip
+
+
+def test_a_run_in_which_nothing_was_sent_has_no_picture_of_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ACTIVATION_BYTES", "LABEL_BYTES", "ADAPTER_BYTES_PER_BLOCK"):
+        monkeypatch.setattr(synthetic, name, 0)
+    silent = synthetic_run(num_rounds=2)
+
+    names = [path.stem for path in save_plots(silent, tmp_path)]
+
+    assert names == ["loss_vs_time", "client_time", "cuts", "client_time_by_round", "timeline_round_002"]
 
 
 def test_a_run_without_rounds_has_nothing_to_draw(tmp_path: Path) -> None:

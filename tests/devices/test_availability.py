@@ -37,7 +37,16 @@ def test_a_daily_course_has_its_period_in_seconds() -> None:
         ("process: sometimes", "a.yaml:1: process: expected 'always', 'on-off-renewal', "),
         ("process: always\non: [{kind: normal}]", "a.yaml:2: on.0.kind: unknown kind 'normal'; allowed: lognormal, "),
         ("process: always\ndropout_frac: [0.1]", "a.yaml:2: dropout_frac.1: this key is required"),
+        ("process: always\ndropout_frac: [0.9, 0.1]", "a.yaml:2: dropout_frac: the lowest share comes first"),
         ("process: always\navailable_frac: 2", "a.yaml:2: available_frac: expected a number of at most 1, got 2"),
+        (
+            "process: always\non_mean_h: 1e300",
+            "a.yaml:2: on_mean_h: expected a number of at most 1,000,000,000, got 1e+300",
+        ),
+        (
+            "process: always\non: [{kind: lognormal, ln_mu_s: 800, ln_sigma: 1}]",
+            "a.yaml:2: on.0.ln_mu_s: expected a number of at most 20, got 800",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_line_and_key(text: str, message: str) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from devices.catalogue.lookup import SHIPPED, TYPES, Catalogue, Shadowed
-from devices.catalogue.own_files import check_file, template
+from devices.catalogue.own_files import check_file, template, word_of
 from devices.defaults import defaults
 from devices.device_file import DeviceFile
 from devices.fleet_file import FleetFile
@@ -14,6 +14,7 @@ from devices.network_file import NetworkFile
 from devices.profiles import DeviceProfile, Provenance
 from devices.strict_yaml import InputError, read_document
 
+FLEET = "type: fleet\nnetworks: [{network: lan-1gbe, weight: 1}]\ndevices: [{device: rpi5-8gb, weight: 1}]\n"
 DEVICE = "tier: sbc\naccelerator: cpu\npeak_fp32_tflops: 0.2\nmemory_gib: 4\nmemory_bandwidth_gbyte_per_s: 10\n"
 
 
@@ -242,7 +243,9 @@ def test_an_unknown_id_beside_own_files_says_which_files_count(tmp_path: Path) -
 def test_a_template_is_valid_as_it_stands(tmp_path: Path, kind: str) -> None:
     path = write(tmp_path / "mine.yaml", template(kind, "my-own.1"))
 
-    assert check_file(path).id == "my-own.1"
+    profile = check_file(path)
+
+    assert (word_of(profile), profile.id) == (kind, "my-own.1")
     assert "#" in path.read_text()
     assert "name-it" not in path.read_text()
 
@@ -281,6 +284,10 @@ def test_there_are_no_templates_of_other_things_nor_for_bad_names() -> None:
         (
             "type: fleet\nnetworks: [{network: lan-1gbe, weight: 1}]\ndevices:\n- {device: rpi6, weight: 1}\n",
             "mine.yaml:4: devices.0.device: unknown device 'rpi6'; did you mean 'rpi5-8gb'?",
+        ),
+        (
+            f"{FLEET}availability: allways-on\n",
+            "mine.yaml:4: availability: unknown availability 'allways-on'; did you mean 'always-on'?",
         ),
         ("type: availability\nprocess: on-off-renewal\n", "mine.yaml:2: process: on-off-renewal needs `on` and `off`"),
     ],

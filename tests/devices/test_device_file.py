@@ -97,15 +97,20 @@ def test_an_id_in_the_file_beats_the_name_of_the_file() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (MINIMAL.replace("1.28", "-1"), "peak_fp32_tflops: expected a number greater than 0 or a mapping, got -1"),
-        (MINIMAL.replace("1.28", "0"), "peak_fp32_tflops: expected a number greater than 0 or a mapping, got 0"),
-        (MINIMAL.replace("68", "-68"), "memory_bandwidth_gbyte_per_s: expected a number greater than 0"),
+        (MINIMAL.replace("1.28", "-1"), "peak_fp32_tflops: expected a number of at least 1e-09 or a mapping, got -1"),
+        (MINIMAL.replace("1.28", "0"), "peak_fp32_tflops: expected a number of at least 1e-09 or a mapping, got 0"),
+        # Of such a rate every time is infinite, or none, and the clock stands still.
+        (MINIMAL.replace("1.28", "1e-320"), "peak_fp32_tflops: expected a number of at least 1e-09 or a mapping"),
+        (MINIMAL.replace("1.28", "1e300"), "peak_fp32_tflops: expected a number of at most 1,000,000,000 or a mapping"),
+        (MINIMAL + "achieved_frac: 1e-320\n", "achieved_frac: expected a number of at least 1e-09 or a mapping"),
+        (MINIMAL + "power_idle_w: {value: 1e300}\n", "power_idle_w.value: expected a number of at most 1,000,000,000"),
+        (MINIMAL.replace("68", "-68"), "memory_bandwidth_gbyte_per_s: expected a number of at least 1e-09"),
         (MINIMAL.replace("68", "fast"), "memory_bandwidth_gbyte_per_s: expected a number or a mapping, got 'fast'"),
         (MINIMAL + "achieved_frac: 1.2\n", "achieved_frac: expected a number of at most 1 or a mapping, got 1.2"),
         (MINIMAL + "achieved_frac: {value: 1.2}\n", "achieved_frac.value: expected a number of at most 1, got 1.2"),
         (MINIMAL + "power_active_w: {value: 5, kind: guess}\n", "power_active_w.kind: expected 'vendor', "),
         (MINIMAL + "power_active_w: {kind: vendor}\n", "power_active_w.value: this key is required"),
-        (MINIMAL + "block_overhead_forward_ms: 0\n", "block_overhead_forward_ms: expected a number greater than 0"),
+        (MINIMAL + "block_overhead_forward_ms: 0\n", "block_overhead_forward_ms: expected a number of at least 1e-09"),
         (MINIMAL + "memory_gb: 8\n", "memory_gb: unknown key; allowed: type, id, label, "),
         (MINIMAL.replace("jetson", "jetsen"), "tier: unknown tier 'jetsen'; allowed: server-gpu, desktop-gpu, "),
         (

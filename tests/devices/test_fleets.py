@@ -191,13 +191,24 @@ networks:
     [
         (MIXTURE.replace("t4, weight: 0.5", "t4, weight: 0.4"), "2: devices: the weights must sum to 1, not 0.9"),
         (MIXTURE.replace("weight: 1", "weight: 0.99"), "5: networks: the weights must sum to 1, not 0.99"),
-        (MIXTURE.replace("weight: 1", "weight: -1"), "6: networks.0.weight: expected a number greater than 0, got -1"),
+        (
+            MIXTURE.replace("weight: 1", "weight: -1"),
+            "6: networks.0.weight: expected a number of at least 1e-09, got -1",
+        ),
         ("type: fleet\ndevices: []\nnetworks: []\n", "2: devices: a fleet needs at least one entry here"),
         (
             "type: fleet\nnetworks:\n  - {network: lan-1gbe, weight: 1}\n",
             "1: devices: a fleet needs at least one entry here",
         ),
         (MIXTURE + "throttle: {after_s: 1}\n", "7: throttle.mean_frac: this key is required"),
+        (
+            MIXTURE + "throttle: {after_s: 1, mean_frac: 0.2, low_frac: 0.5, high_frac: 0.9}\n",
+            "7: throttle: low_frac, mean_frac and high_frac must not decrease, got 0.5, 0.2, 0.9",
+        ),
+        (
+            MIXTURE + "compute_jitter_ln_sigma: 1e300\n",
+            "7: compute_jitter_ln_sigma: expected a number of at most 10 or a mapping, got 1e+300",
+        ),
     ],
 )
 def test_a_mixture_that_does_not_add_up_is_refused(tmp_path: Path, text: str, message: str) -> None:

@@ -78,7 +78,7 @@ def test_more_tokens_than_were_measured_have_no_time() -> None:
     [
         ("[10, 20, 40]", "[10, 40, 20]", "board.yaml:10: measured_blocks.0.num_tokens: must rise from one"),
         ("[1, 2, 8]", "[1, 2]", "board.yaml:11: measured_blocks.0.forward_ms: expected 3 times, one for each of"),
-        ("[3, 4, 16]", "[3, 0, 16]", "measured_blocks.0.backward_ms.1: expected a number greater than 0, got 0"),
+        ("[3, 4, 16]", "[3, 0, 16]", "measured_blocks.0.backward_ms.1: expected a number of at least 1e-09, got 0"),
         ("[10, 20, 40]", "[10]", "measured_blocks.0.num_tokens: expected a list of 2 or more"),
         ("dtype: float32", "dtype: float64", "measured_blocks.0.dtype: expected 'float32', 'float16' or 'bfloat16'"),
         ("note: my bench", "tokens: 3", "measured_blocks.0.tokens: unknown key"),

@@ -627,7 +627,7 @@ IDS = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,63}", fullmatch=True)
 COUNTS = st.integers(1, MAX_COUNT)
 POSITIVE = st.floats(min_value=0, exclude_min=True, allow_infinity=False)
 SEEDS = st.integers(0, 2**63 - 1)
-TEXTS = st.text(st.characters(codec="utf-8"), min_size=1)
+TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)
 PARTS = st.floats(0, 1, exclude_min=True, exclude_max=True)
 
 

@@ -276,6 +276,46 @@ def test_a_run_folder_that_cannot_be_made_is_the_users_problem(fails):
     assert problem.message.startswith("/proc/splitft-run cannot be made: ")
 
 
+# --- names that no file has
+
+
+LONG = "a" * 300
+
+
+@pytest.mark.parametrize(
+    "key", ["workload.dataset.source", "workload.model", "workload.priced_as"], ids=lambda key: key.split(".")[1]
+)
+def test_a_name_that_no_file_can_have_is_told_at_its_key(key, fails):
+    for value, message in ((LONG, "no file has so long a name: 'aaa"), ('"a\\0"', "expected text without a null ")):
+        (problem,) = told(fails("check", mine(), "--set", f"{key}={value}"))
+        assert (problem.place, problem.key) == ("--set", key)
+        assert problem.message.startswith(message)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("run", "quickstart", "--out", LONG),
+        ("run", "quickstart", "--catalogue", LONG),
+        ("resume", LONG),
+        ("compare", LONG, LONG),
+        ("replay", LONG),
+        ("export", LONG),
+        ("sweep", LONG),
+        ("models", "show", LONG),
+    ],
+    ids=lambda arguments: " ".join(arguments[:-1]),
+)
+def test_an_argument_that_no_file_can_be_called_is_bad_input(arguments, fails):
+    assert "defect" not in fails(*arguments)
+
+
+def test_half_a_character_is_refused_at_its_key(fails):
+    (problem,) = told(fails("check", mine(("pydocs", '"\\ud800"'))))
+    assert (problem.place, problem.key) == ("mine.yaml:7", "workload.dataset")
+    assert problem.message == "half of a surrogate pair is no character"
+
+
 # --- found when the user's own code is asked
 
 

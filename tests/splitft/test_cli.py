@@ -297,3 +297,46 @@ def test_a_fleet_says_why_it_cannot_be_used_and_nothing_of_it_where_it_can(call)
     assert "unusable" not in usable
     _, unusable, _ = call("fleets", "show", "fedscale-compat")
     assert "unusable" in unusable
+
+
+def test_every_number_is_shown_with_its_kind_its_source_and_its_note(call):
+    _, out, _ = call("devices", "show", "rpi5-8gb")
+    (achieved,) = [line for line in out.splitlines() if line.startswith("achieved_frac")]
+    assert achieved.split()[1:3] == ["0.39", "measured"]
+    assert "(HPL FP64 30.2 of 76.8 GF)" in out
+
+
+def test_a_median_is_shown_with_its_own_origin_and_not_with_that_of_the_spread_assumed_around_it(call):
+    _, out, _ = call("networks", "show", "us-fixed-2022-median")
+    kinds = {line.split()[0]: line.split()[2] for line in out.splitlines() if line.startswith("uplink")}
+    assert kinds == {
+        "uplink_bytes_per_s.median": "measured",
+        "uplink_bytes_per_s.sigma_low": "assumed",
+        "uplink_bytes_per_s.sigma_high": "assumed",
+    }
+
+
+def test_networks_are_listed_with_a_mark_at_what_is_assumed(call):
+    _, out, _ = call("networks", "list")
+    cells = {line.split()[0]: line.split()[1:4] for line in out.splitlines() if line[:1].isalpha()}
+    assert cells["us-fixed-user-2025"] == ["285", "48*", "14*"]  # the table: downlink recalled, the others assumed
+    assert cells["us-fixed-2022-median"] == ["193.7", "22.6", "14"]  # medians that were measured
+    assert "* assumed" in out
+
+
+def test_the_weights_of_a_fleet_are_shown_with_their_origin(call):
+    _, out, _ = call("fleets", "show", "edge-lab")
+    (weights,) = [line.split() for line in out.splitlines() if line.startswith("weights")]
+    assert " ".join(weights) == "weights as above assumed design choice, not measured market shares"
+
+
+def test_an_availability_profile_is_checked_and_shown(call):
+    Path("mine.yaml").write_text(
+        "type: availability\nkind: assumed\nsource: a guess\nprocess: sinusoid\navailable_frac: 0.4\ndiurnal_ratio: 2\n"
+    )
+    code, out, err = call("devices", "check", "mine.yaml")
+    assert (code, err) == (0, "")
+    assert out.startswith("mine.yaml: good: availability 'mine'")
+    rows = [line.split() for line in out.splitlines()]
+    assert ["available_frac", "0.4", "assumed", "a", "guess"] in rows
+    assert ["on_mean_s", "unknown"] in rows

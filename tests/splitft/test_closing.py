@@ -1,5 +1,6 @@
 """The table that a run closes with."""
 
+import dataclasses
 import io
 import math
 from contextlib import nullcontext
@@ -7,6 +8,7 @@ from contextlib import nullcontext
 import pytest
 from rich.console import Console
 
+from analysis.summary import summarise
 from simulator.learning.remembering import WorkCounts
 from simulator.learning.tasks import CostOnly
 from simulator.setting import resolve
@@ -32,6 +34,15 @@ def closing_rows(**changes):
 
 def test_only_a_run_that_trains_nobody_says_that_nothing_was_learned():
     assert closing_rows()["perplexity"] == "nothing was learned: cost-only"
+
+
+def test_where_nothing_was_sent_it_says_so(monkeypatch):
+    monkeypatch.setattr(
+        "splitft.finished.summarise", lambda records: dataclasses.replace(summarise(records), up_bytes={})
+    )
+    rows = closing_rows()
+    assert rows["sent up"] == "nothing"
+    assert rows["sent down"] != "nothing"
 
 
 @pytest.mark.torch

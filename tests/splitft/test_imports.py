@@ -14,6 +14,17 @@ heavy = [name for name in {heavy} if name in sys.modules]
 assert not heavy, f"imported {{heavy}}"
 """
 
+CALL = """
+sys.argv = ["splitft", *{arguments!r}]
+from splitft.cli import main
+try:
+    main()
+except SystemExit as stop:
+    assert stop.code == 0, f"exit {{stop.code}}"
+"""
+
+FIXED = ["--set", "policy.kind=fixed", "--set", "rounds=1"]
+
 COMMANDS = [
     ["--help"],
     ["devices", "list"],
@@ -36,16 +47,27 @@ def run_python(body, folder):
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
 def test_a_command_that_does_not_learn_imports_no_torch(arguments, tmp_path):
-    body = f"""
-sys.argv = ["splitft", *{arguments!r}]
-from splitft.cli import main
-try:
-    main()
-except SystemExit as stop:
-    assert stop.code == 0, f"exit {{stop.code}}"
-"""
-    done = run_python(body, tmp_path)
+    done = run_python(CALL.format(arguments=arguments), tmp_path)
     assert done.returncode == 0, done.stderr
+
+
+AFTERWARDS = [
+    ["compare", "fast", "slow"],
+    ["plot", "fast", "client_time"],
+    ["replay", "fast", "--set", "server.slots=2", "--out", "replayed"],
+    ["resume", "fast"],
+    ["cache", "info"],
+]
+
+
+def test_no_command_on_finished_runs_imports_torch(tmp_path):
+    calls = [
+        ["run", "quickstart", "--trainer", "cost-only", "--set", f"policy.cut={cut}", *FIXED, "--out", name]
+        for cut, name in ((1, "fast"), (5, "slow"))
+    ]
+    for arguments in [*calls, *AFTERWARDS]:
+        done = run_python(CALL.format(arguments=arguments), tmp_path)
+        assert done.returncode == 0, (arguments, done.stderr)
 
 
 @pytest.mark.parametrize("module", ["simulator", "analysis", "devices", "workloads", "splitft"])

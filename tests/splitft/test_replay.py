@@ -134,6 +134,14 @@ def test_an_unfinished_run_is_not_replayed(tmp_path):
         splitft.replay(tmp_path / "none", [], tmp_path / "r")
 
 
+def test_a_damaged_run_is_told_and_leaves_no_folder(faked, tmp_path):
+    base = splitft.run(small(), tmp_path / "base")
+    (base.folder / "clients.parquet").write_bytes(b"no table")
+    with pytest.raises(InputError, match="damaged run folder"):
+        splitft.replay(base.folder, OTHER_MACHINES[0], tmp_path / "replayed")
+    assert not (tmp_path / "replayed").exists()
+
+
 def test_the_command_replays_the_last_run(faked, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     splitft.run(small(), Path("runs/small-001"))

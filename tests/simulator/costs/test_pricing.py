@@ -187,7 +187,7 @@ def test_the_text_of_a_shape_alone_is_as_long_as_the_bundled_tokenizer_makes_it(
 
 
 def test_models_list_and_show_tell_shapes_from_models(capsys: pytest.CaptureFixture[str]) -> None:
-    from splitft.listing import list_models, show_model
+    from splitft.model_listing import list_models, show_model
 
     list_models()
     rows = {line.split()[0]: line for line in capsys.readouterr().out.splitlines() if line.strip()}
