@@ -173,9 +173,9 @@ def fill(kind: str) -> dict[str, Any]:
     }
 
 
-def evenly(count: int) -> list[int]:
-    """Return at most `MAX_ROWS` indices of `count` things, evenly spaced, the first and the last among them."""
-    return [int(index) for index in np.linspace(0, count - 1, min(count, MAX_ROWS)).round()]
+def evenly(count: int, most: int = MAX_ROWS) -> list[int]:
+    """Return at most so many indices of `count` things, evenly spaced, the first and the last among them."""
+    return [int(index) for index in np.linspace(0, count - 1, min(count, most)).round()]
 
 
 def label_rows(axes: Axes, labels: list[str]) -> None:
