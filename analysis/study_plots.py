@@ -23,6 +23,7 @@ COLUMN_IN = (3.35, 2.4)  # a column of a paper of two; a legend comes on top of 
 POINTS = 8  # its caption's size
 LABEL_LETTERS = 48  # of a legend's line, which then fits the column
 NUM_POINTS = 200
+PRINT_DPI = 300
 FORMATS = ("pdf", "png", "svg")
 
 CURVE_X = ("time_s", "sent_bytes", "round")
@@ -147,8 +148,13 @@ def front(study: StudyRecords, *, x: str, y: str, by: Sequence[str] = ()) -> Fig
     return figure
 
 
-def save_figure(figure: Figure, file: Path) -> None:
+def save_figure(figure: Figure, file: Path, dots_per_inch: int | None = None) -> None:
     """Write a figure; the name's ending says in which of `FORMATS`. Equal figures give equal files.
+
+    Args:
+        figure: any.
+        file: to be written.
+        dots_per_inch: of a PNG; by default as many as journals ask for.
 
     Raises:
         ValueError: it says another one.
@@ -158,7 +164,7 @@ def save_figure(figure: Figure, file: Path) -> None:
     undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}}.get(kind)
     # Text that can be searched and edited: conferences refuse Type 3 fonts.
     with mpl.rc_context({"pdf.fonttype": 42, "svg.fonttype": "none", "svg.hashsalt": "splitft"}):
-        figure.savefig(file, dpi=300, metadata=undated)
+        figure.savefig(file, dpi=dots_per_inch or PRINT_DPI, metadata=undated)
 
 
 def possible(metric: str, mean: Floats, half: Floats) -> tuple[Floats, Floats]:
