@@ -118,11 +118,6 @@ def human_time(seconds: float) -> str:
     return f"{number(seconds / unit.size)} {unit.name}"
 
 
-def counted(count: int, noun: str) -> str:
-    """Return a count with its noun, such as `1 round` or `1,200 rounds`."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
-
-
 def kind_label(kind: str) -> str:
     """Return a span kind as words."""
     return kind.replace("_", " ")

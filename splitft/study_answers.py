@@ -198,7 +198,8 @@ def _outcomes(found: Comparison, setting: Setting, metrics: Sequence[str]) -> Ta
     ]
     headings = ["", baseline.label, setting.label, "difference", "95 % interval", "pairs", "seeds"]
     caption = "differences of pairs that are equal in all else; over seeds; * the interval leaves out 0"
-    return table(headings, rows, title=f"{setting.label} against {baseline.label}", caption=caption)
+    title, optional = f"{setting.label} against {baseline.label}", ["seeds", "pairs", baseline.label, setting.label]
+    return table(headings, rows, title=title, caption=caption, optional=optional)
 
 
 def _interval(metric: str, difference: Difference) -> str:

@@ -35,7 +35,13 @@ def study_table(swept: SweptStudy) -> Table:
     more = f"; {len(records.cases) - MAX_ROWS:,} more cases" if len(records.cases) > MAX_ROWS else ""
     headings = ["case", *records.factors, "seed", *map(heading, metrics), "computed", "remembered", "status"]
     caption = f"training steps: {computed:,} computed, {remembered:,} remembered{more}"
-    return table(headings, rows, title=records.meta["label"] or records.name, caption=caption)
+    return table(
+        headings,
+        rows,
+        title=records.meta["label"] or records.name,
+        caption=caption,
+        optional=["remembered", "computed"],
+    )
 
 
 def heading(metric: str) -> str:

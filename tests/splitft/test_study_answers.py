@@ -1,11 +1,13 @@
 """The commands that ask a study for answers."""
 
+import io
 import math
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from splitft import cli
 from tests.analysis.made_study import made_run, made_study
@@ -122,6 +124,20 @@ def test_a_comparison_shows_scenarios_then_outcomes(call):
     code, out, _ = call("compare", "studies/made/cases/001", "studies/made/cases/004")
     assert code == 0
     assert "one seed: unknown" in out
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_comparison_on_a_narrow_terminal_breaks_no_number(call, width, monkeypatch):
+    def printed(columns):
+        page = io.StringIO()
+        monkeypatch.setattr("splitft.study_answers.console", lambda: Console(file=page, width=columns))
+        assert call("compare", "made", "--by", "policy.kind")[0] == 0
+        return page.getvalue()
+
+    narrow, wide = printed(width), printed(300)
+    assert {word for word in narrow.split() if word[-1].isdigit()} <= set(wide.split())
+    assert max(map(len, narrow.splitlines())) <= width
+    assert "difference" in narrow
 
 
 def test_settings_without_a_pair_are_said_to_have_none(call):
