@@ -9,6 +9,7 @@ from rich.console import Console, ConsoleOptions, JustifyMethod, RenderResult
 from rich.measure import Measurement
 from rich.segment import Segment
 from rich.table import Table
+from rich.text import Text
 
 LONGEST_WORD = 24  # a longer one, such as a path, may be folded
 GAP = 2  # between columns
@@ -38,7 +39,8 @@ class FittingTable(Table):
     def __init__(
         self, headings: Sequence[str], rows: Sequence[Sequence[str]], title: str, caption: str, optional: Sequence[str]
     ) -> None:
-        super().__init__(title=title or None, caption=caption or None)
+        super().__init__()
+        self._title, self._caption = title, caption
         self._headings, self._cells, self._optional = list(headings), rows, optional
         self._columns_cells = [[row[place] for row in rows] for place in range(len(headings))]
         self._is_quantity = [all(map(_QUANTITY.fullmatch, cells)) for cells in self._columns_cells]
@@ -55,10 +57,10 @@ class FittingTable(Table):
         fitted = self._empty(num_hidden=len(self._headings) - len(shown))
         for place in shown:
             justify: JustifyMethod = "right" if self._is_quantity[place] else "left"
-            heading = _folded(self._headings[place], widths[place], is_tight)
+            heading = Text(_folded(self._headings[place], widths[place], is_tight))
             fitted.add_column(heading, justify=justify, overflow="fold", width=widths[place])
         for row in self._cells:
-            fitted.add_row(*(_folded(row[place], widths[place], is_tight) for place in shown))
+            fitted.add_row(*(Text(_folded(row[place], widths[place], is_tight)) for place in shown))
         for line in console.render_lines(fitted, options, pad=False):
             yield from _without_trailing_blanks(line)
             yield Segment.line()
@@ -99,8 +101,8 @@ class FittingTable(Table):
     def _empty(self, num_hidden: int) -> Table:
         hidden = f"a wider terminal shows {num_hidden} more column{'s' * (num_hidden > 1)}" if num_hidden else ""
         return Table(
-            title=self.title, title_justify="left", title_style="bold",
-            caption="; ".join(text for text in (str(self.caption or ""), hidden) if text) or None,
+            title=Text(self._title) if self._title else None, title_justify="left", title_style="bold",
+            caption=Text("; ".join(filter(None, (self._caption, hidden)))) if self._caption or hidden else None,
             caption_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0),
         )  # fmt: skip
 

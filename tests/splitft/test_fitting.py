@@ -96,6 +96,12 @@ def test_long_keys_are_folded_at_their_dots_where_that_makes_them_fit():
     assert heading == [["fleet."], ["clients.0.", "down"], ["case", "device", "Mbit/s"]]
 
 
+def test_brackets_are_shown_as_they_are():
+    shown = table(["a [bold]", "codecs"], [("[one]", "[fp32, int8]")], title="of [x, y]", caption="[see below]")
+    page = " ".join(lines_of(shown, 80))
+    assert all(text in page for text in ("a [bold]", "[one]", "[fp32, int8]", "of [x, y]", "[see below]"))
+
+
 def test_no_line_ends_in_blanks():
     lines = lines_of(table(["a", "words"], [("1", "x"), ("2", "longer")], title="t", caption="a caption"), 200)
     assert lines == [line.rstrip() for line in lines]
