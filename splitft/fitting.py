@@ -11,6 +11,8 @@ from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
 
+from analysis.words import counted
+
 LONGEST_WORD = 24  # a longer one, such as a path, may be folded
 GAP = 2  # between columns
 
@@ -54,16 +56,20 @@ class FittingTable(Table):
         is_tight = self._needed(range(len(self._headings)), is_tight=False) > options.max_width
         shown = self._that_fit(options.max_width, is_tight)
         widths = self._widths(shown, options.max_width, is_tight)
-        fitted = self._empty(num_hidden=len(self._headings) - len(shown))
+        fitted = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
         for place in shown:
             justify: JustifyMethod = "right" if self._is_quantity[place] else "left"
             heading = Text(_folded(self._headings[place], widths[place], is_tight))
             fitted.add_column(heading, justify=justify, overflow="fold", width=widths[place])
         for row in self._cells:
             fitted.add_row(*(Text(_folded(row[place], widths[place], is_tight)) for place in shown))
+        if self._title:
+            yield Text(self._title, "bold")
         for line in console.render_lines(fitted, options, pad=False):
             yield from _without_trailing_blanks(line)
             yield Segment.line()
+        if caption := self._caption_of(num_hidden=len(self._headings) - len(shown)):
+            yield Text(caption, "table.caption")
         yield ""
 
     def _that_fit(self, width: int, is_tight: bool) -> list[int]:
@@ -98,13 +104,9 @@ class FittingTable(Table):
     def _most(self, place: int) -> int:
         return max(map(cell_len, [self._headings[place], *self._columns_cells[place]]))
 
-    def _empty(self, num_hidden: int) -> Table:
-        hidden = f"a wider terminal shows {num_hidden} more column{'s' * (num_hidden > 1)}" if num_hidden else ""
-        return Table(
-            title=Text(self._title) if self._title else None, title_justify="left", title_style="bold",
-            caption=Text("; ".join(filter(None, (self._caption, hidden)))) if self._caption or hidden else None,
-            caption_justify="left", box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0),
-        )  # fmt: skip
+    def _caption_of(self, num_hidden: int) -> str:
+        hidden = f"a wider terminal shows {counted(num_hidden, 'more column')}" if num_hidden else ""
+        return "; ".join(filter(None, (self._caption, hidden)))
 
 
 def _parts(text: str, is_tight: bool) -> Iterator[str]:

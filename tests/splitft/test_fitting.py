@@ -153,3 +153,9 @@ def test_the_list_of_devices_keeps_every_number_with_its_asterisk(width, monkeyp
     # its usable memory is assumed: the asterisk is part of the number
     assert row[:6] == ["cpu-altra-max-128", "cpu-server", "5.73", "11.5", "0.44", "240.0*"]
     assert ("confidence" in text) == (width == 150)
+
+
+def test_a_title_and_a_caption_may_be_wider_than_their_table():
+    lines = lines_of(table(["a", "b"], [("1", "2")], title="a title of some words", caption="and a caption"), 40)
+    assert lines[0] == "a title of some words"
+    assert lines[-2:] == ["and a caption", ""]
