@@ -11,7 +11,8 @@ from matplotlib.ticker import MaxNLocator
 
 from analysis.frames import client_labels, run_name
 from analysis.metrics import num_cut_changes
-from analysis.style import GRID, INK, counted, dress, line_look, new_figure
+from analysis.style import GRID, INK, dress, line_look, new_figure
+from analysis.words import counted
 from simulator.records.runs import RunRecords
 
 MAX_LINES = 10

@@ -28,7 +28,6 @@ from analysis.style import (
     QUIET,
     Unit,
     byte_unit,
-    counted,
     dress,
     evenly,
     fill,
@@ -45,6 +44,7 @@ from analysis.style import (
 )
 from analysis.time_by_round import time_by_round
 from analysis.timeline import timeline
+from analysis.words import counted
 from simulator.records.runs import RunRecords
 
 MAX_MARKERS = 60

@@ -1,6 +1,7 @@
 """One row for each finished case of a study: what was varied, and how it came out. All in base units."""
 
 import json
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -73,11 +74,20 @@ METRICS: Mapping[str, tuple[Metric, str]] = {
     "counted_frac": (_counted_frac, "share of clients' rounds whose work counted"),
 }
 HIGHER_IS_BETTER = ("token_accuracy", "counted_frac")  # of others, where they are weighed against each other, lower
+SHARES = ("token_accuracy", "counted_frac")  # from 0 to 1; no metric is below 0
 DEFAULT_METRICS = ("simulated_s", "sent_bytes", "perplexity")
 TARGET_METRICS = ("target_s", "target_bytes")
 
 KEYS = ("case", "seed")
 TARGET_COLUMNS = ("target_reached", "target_s", "target_bytes", "followed_s")
+
+
+WORDS = {"simulated_s": "simulated time", "sent_bytes": "bytes sent", "up_bytes": "sent up", "down_bytes": "sent down"}
+
+
+def words_of(name: str) -> str:
+    """Return a metric's name as words, without its unit."""
+    return WORDS.get(name) or re.sub(r"_(s|bytes|j)$", "", name).replace("_", " ")
 
 
 def study_frame(study: StudyRecords) -> pd.DataFrame:

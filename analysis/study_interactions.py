@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from analysis.labels import short_labels_of
 from analysis.statistics import half_width, is_whole_grid, known_values
-from analysis.study_frame import METRICS, labels_of, study_frame, with_keys
-from analysis.study_plots import COLUMN_IN, dress, named, unit_of
+from analysis.study_frame import METRICS, study_frame, with_keys
+from analysis.study_plots import COLUMN_IN, dress, named, possible, unit_of
 from analysis.style import line_look
 from simulator.records.studies import StudyRecords
 
@@ -33,8 +34,8 @@ def cell_means(frame: pd.DataFrame, x: str, y: str, by: Sequence[str]) -> pd.Dat
     """
     cells = pd.DataFrame(
         {
-            "line": labels_of(frame, by),
-            "x": labels_of(frame, [x]),
+            "line": short_labels_of(frame, by),
+            "x": short_labels_of(frame, [x]),
             "seed": frame["seed"],
             "value": known_values(frame, y),
         }
@@ -59,7 +60,7 @@ def interactions(study: StudyRecords, *, x: str, y: str, by: Sequence[str]) -> F
         study: with finished cases, a whole grid in `x` and `by`.
         x: a key of the scenario; its values stand side by side, in order of appearance.
         y: one of `METRICS`.
-        by: keys of the scenario.
+        by: keys of the scenario. Intervals are cut off where no value can be, as below 0 seconds.
 
     Raises:
         ValueError: there is no such metric or key, or see `cell_means`.
@@ -74,11 +75,29 @@ def interactions(study: StudyRecords, *, x: str, y: str, by: Sequence[str]) -> F
     for place, line in enumerate(lines):
         part = found[found["line"] == line].set_index("x").loc[values]
         at = np.arange(len(values)) + (place - (len(lines) - 1) / 2) * SPREAD
+        mean = part["mean"].to_numpy(dtype=np.float64)
+        low, high = possible(y, mean, part["half"].to_numpy(dtype=np.float64))
         colour, style = line_look(place)
         axes.errorbar(
-            at, part["mean"] / unit.size, part["half"] / unit.size, color=colour, linestyle=style,
+            at, mean / unit.size, [(mean - low) / unit.size, (high - mean) / unit.size], color=colour, linestyle=style,
             linewidth=1.2, elinewidth=0.8, capsize=2, marker="o", markersize=3, label=line,
         )  # fmt: skip
-    axes.set_xticks(np.arange(len(values)), [value.strip("{}") for value in values])
+    axes.set_xticks(np.arange(len(values)), values)
     dress(figure, x, named(y, unit), title=", ".join(by))
+    _slant_long_labels(figure)
     return figure
+
+
+def _slant_long_labels(figure: Figure) -> None:
+    """Turn the values under the axes where they are wider than their places; the figure grows by as much."""
+    [axes] = figure.axes
+    figure.draw_without_rendering()
+    labels = axes.get_xticklabels()
+    if max(label.get_window_extent().width for label in labels) * len(labels) <= axes.bbox.width:
+        return
+    straight = max(label.get_window_extent().height for label in labels)
+    for label in labels:
+        label.set(rotation=30, horizontalalignment="right", rotation_mode="anchor")
+    figure.draw_without_rendering()
+    slanted = max(label.get_window_extent().height for label in labels)
+    figure.set_figheight(figure.get_figheight() + (slanted - straight) / figure.dpi)

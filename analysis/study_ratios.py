@@ -1,4 +1,7 @@
-"""Ratios by pairs: a picture for what differs by more from fleet to fleet than from setting to setting."""
+"""Ratios by pairs, for what differs by more from fleet to fleet than from setting to setting.
+
+The picture is as wide as both columns of a paper.
+"""
 
 from collections.abc import Sequence
 
@@ -6,7 +9,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from analysis.study_frame import METRICS, labels_of, setting_keys, study_frame, with_keys
+from analysis.labels import short_labels, short_labels_of
+from analysis.study_frame import METRICS, labels_of, setting_keys, study_frame, with_keys, words_of
 from analysis.study_plots import COLUMN_IN, POINTS
 from analysis.style import CLIENT_COLOURS, GRID, INK, plain
 from simulator.records.studies import StudyRecords
@@ -64,10 +68,10 @@ def ratios(study: StudyRecords, *, y: str, by: Sequence[str]) -> Figure:
         raise ValueError(f"--y: expected {', '.join(METRICS)}, got '{y}'")
     found = paired_ratios(with_keys(study, study_frame(study), by), y, by)
     *groups, key = by
-    first = found[key].iloc[0]
-    found = found[found[key] != first]
-    labels = (", ".join(row) for row in found[groups].itertuples(index=False))
-    names = pd.Series(list(labels), index=found.index, dtype="str")
+    values = list(found[key].unique())
+    short = dict(zip(values, short_labels(values), strict=True))
+    found = found[found[key] != values[0]]
+    names = short_labels_of(found, groups)
     rows = {value: row for row, value in enumerate(found[key].unique())}
     num_groups = names.nunique()
     height = max(COLUMN_IN[1], AROUND_IN + ROW_IN * len(rows) * max(num_groups, 1))
@@ -81,12 +85,12 @@ def ratios(study: StudyRecords, *, y: str, by: Sequence[str]) -> Figure:
         marker = MARKERS[place // len(CLIENT_COLOURS) % len(MARKERS)]
         axes.scatter(part["mean"], at, s=12, color=colour, marker=marker, label=name)
     axes.axvline(1.0, color=INK, linewidth=0.8, zorder=0)
-    axes.set_yticks(list(rows.values()), [value.strip("{}") for value in rows])
+    axes.set_yticks(list(rows.values()), [short[value] for value in rows])
     axes.invert_yaxis()
     plain(axes)
     axes.grid(color=GRID, linewidth=0.5, axis="x")
     axes.tick_params(labelsize=POINTS - 1)
-    axes.set_xlabel(f"{y} over that of {first.strip('{}')}", fontsize=POINTS)
+    axes.set_xlabel(f"{words_of(y)} over that of {short[values[0]]}", fontsize=POINTS)
     axes.set_ylabel(key, fontsize=POINTS)
     if groups:
         figure.legend(*axes.get_legend_handles_labels(), title=", ".join(groups), fontsize=POINTS - 1,

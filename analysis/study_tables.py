@@ -8,12 +8,29 @@ import numpy as np
 import pandas as pd
 
 from analysis.statistics import by_seed, half_width, time_to_target
-from analysis.study_frame import METRICS, TARGET_COLUMNS, column
+from analysis.study_frame import METRICS, TARGET_COLUMNS, column, words_of
 
 LATEX_ESCAPES = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
     character: rf"\{character}" for character in "&%$#_{}"
 }
 SIGNIFICANT = 4
+MB = 1e6
+UNITS = {"_s": " (s)", "_bytes": " (MB)", "_j": " (J)"}
+
+
+def _unit(name: str) -> str:
+    return next((unit for ending, unit in UNITS.items() if name.endswith(ending)), "")
+
+
+def _size(name: str) -> float:
+    return MB if name.endswith("_bytes") else 1.0
+
+
+# Columns that are no keys of the scenario, as people read them.
+HEADINGS = {
+    name: words_of(name.removeprefix("num_")) + _unit(name)
+    for name in (*METRICS, *TARGET_COLUMNS, "num_cases", "num_seeds", "num_reached", "target_median_s")
+}
 
 
 def summarised(frame: pd.DataFrame, by: Sequence[str], metrics: Sequence[str]) -> pd.DataFrame:
@@ -46,14 +63,26 @@ def summarised(frame: pd.DataFrame, by: Sequence[str], metrics: Sequence[str]) -
 
 
 def printed(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of text: four significant digits, `mean ± half` in one column where both are known."""
+    """Return a table of text: four significant digits, `mean ± half` in one column where both are known; MB."""
     text = pd.DataFrame(index=table.index)
-    for name in table.columns:
-        if name.endswith("_pm") and name.removesuffix("_pm") in table:
-            continue
+    for name in _columns(table):
         halves = table[f"{name}_pm"] if f"{name}_pm" in table else [math.nan] * len(table)
-        text[name] = [_cell(value, half) for value, half in zip(table[name], halves, strict=True)]
+        size = _size(name) if name in HEADINGS else 1.0
+        cells = [_cell(value, half, size) for value, half in zip(table[name], halves, strict=True)]
+        text[HEADINGS.get(name, name)] = cells
     return text
+
+
+def _columns(table: pd.DataFrame) -> list[str]:
+    """Return the names of columns, without those of intervals beside their means."""
+    names = [str(name) for name in table]
+    return [name for name in names if not (name.endswith("_pm") and name.removesuffix("_pm") in names)]
+
+
+def with_unit(table: pd.DataFrame, metric: str, columns: Sequence[str]) -> pd.DataFrame:
+    """Return a table whose columns hold values of a metric, for people: with its unit, bytes in MB."""
+    scaled = table.assign(**{name: table[name] / _size(metric) for name in columns})
+    return scaled.rename(columns={name: name + _unit(metric) for name in columns})
 
 
 def with_text_keys(table: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:
@@ -75,7 +104,7 @@ def to_markdown(table: pd.DataFrame) -> str:
 def to_latex(table: pd.DataFrame) -> str:
     """Return a table as LaTeX with rules of the package booktabs; numbers are aligned to the right."""
     text = printed(table)
-    columns = "".join("r" if pd.api.types.is_numeric_dtype(table[name]) else "l" for name in text.columns)
+    columns = "".join("r" if pd.api.types.is_numeric_dtype(table[name]) else "l" for name in _columns(table))
     lines = [[_latex(str(name)) for name in text.columns]]
     lines += [[_latex(cell) for cell in line] for line in text.to_numpy().tolist()]
     head, *body = [f"{' & '.join(line)} \\\\" for line in lines]
@@ -98,6 +127,8 @@ def to_csv(table: pd.DataFrame) -> str:
 
 TEXT_FORMATS: Mapping[str, Callable[[pd.DataFrame], str]] = {"markdown": to_markdown, "latex": to_latex, "csv": to_csv}
 FORMATS = (*TEXT_FORMATS, "parquet")
+EXACT = ("csv", "parquet")  # for programs: numbers in full and in base units
+ENDINGS = {".md": "markdown", ".tex": "latex", ".csv": "csv", ".parquet": "parquet"}
 
 
 def save_table(table: pd.DataFrame, kind: str, file: Path) -> None:
@@ -115,12 +146,13 @@ def _require(frame: pd.DataFrame, columns: Sequence[str]) -> None:
         raise ValueError(f"no column {missing[0]!r}; metrics are {', '.join(known)}")
 
 
-def _cell(value: object, half: float) -> str:
+def _cell(value: object, half: float, size: float = 1.0) -> str:
     if value is None or (isinstance(value, float | np.floating) and math.isnan(value)):
         return "-"
     if not isinstance(value, float | np.floating):
         return str(value)
-    return _number(float(value)) if math.isnan(half) else f"{_number(float(value))} ± {_number(half, 2)}"
+    mean = _number(float(value) / size)
+    return mean if math.isnan(half) else f"{mean} ± {_number(half / size, 2)}"
 
 
 def _number(value: float, digits: int = SIGNIFICANT) -> str:

@@ -118,11 +118,6 @@ def human_time(seconds: float) -> str:
     return f"{number(seconds / unit.size)} {unit.name}"
 
 
-def counted(count: int, noun: str) -> str:
-    """Return a count with its noun, such as `1 round` or `1,200 rounds`."""
-    return f"{count:,} {noun}{'s' * (count != 1)}"
-
-
 def kind_label(kind: str) -> str:
     """Return a span kind as words."""
     return kind.replace("_", " ")
@@ -173,9 +168,9 @@ def fill(kind: str) -> dict[str, Any]:
     }
 
 
-def evenly(count: int) -> list[int]:
-    """Return at most `MAX_ROWS` indices of `count` things, evenly spaced, the first and the last among them."""
-    return [int(index) for index in np.linspace(0, count - 1, min(count, MAX_ROWS)).round()]
+def evenly(count: int, most: int = MAX_ROWS) -> list[int]:
+    """Return at most so many indices of `count` things, evenly spaced, the first and the last among them."""
+    return [int(index) for index in np.linspace(0, count - 1, min(count, most)).round()]
 
 
 def label_rows(axes: Axes, labels: list[str]) -> None:

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from analysis.metrics import TargetReached
 from analysis.summary import RunSummary
+from analysis.words import counted
 from simulator.caveats import missing_losses, missing_performance
 from simulator.costs.energy import unknown_energy
 from simulator.costs.overheads import assumed_overhead
@@ -24,7 +25,7 @@ def closing_table(run: Run, setting: Setting) -> Table:
     """Return how a run came out, in a dozen lines."""
     summary = run.summary
     rows = [
-        ("simulated time", f"{duration(summary.simulated_s)} for {summary.num_rounds} rounds"),
+        ("simulated time", f"{duration(summary.simulated_s)} for {counted(summary.num_rounds, 'round')}"),
         *_bytes(summary),
         *([("diverged", _diverged(summary))] if summary.diverged_round is not None else []),
         ("energy of the clients", energy_words(summary, setting)),
@@ -57,7 +58,11 @@ def _discarded(run: Run) -> list[tuple[str, str]]:
     others = [f"{num:,} {status}" for status, num in sorted(counts.items()) if status != "finished"]
     early = run.records.meta.get("ended_early")
     return [
-        *([("did not count", f"{', '.join(others)}, of {counts.sum():,} times a client took part")] if others else []),
+        *(
+            [("did not count", f"{', '.join(others)}, of {counted(int(counts.sum()), 'time')} a client took part")]
+            if others
+            else []
+        ),
         *([("ended early", str(early))] if early else []),
     ]
 
@@ -87,7 +92,7 @@ def _parts(setting: Setting, cut: int) -> tuple[Part, Part]:
 
 
 def _size(shape: ModelShape) -> str:
-    return f"{shape.num_parameters:,} in {shape.num_blocks} blocks"
+    return f"{shape.num_parameters:,} in {counted(shape.num_blocks, 'block')}"
 
 
 def _held(part: Part, cut: int) -> str:
@@ -145,4 +150,6 @@ def _slowest(summary: RunSummary) -> list[tuple[str, str]]:
         return []
     why = f"{slowest.kind_frac:.0%} of its time is {slowest.kind.replace('_', ' ')}"
     where = f"client {slowest.client} ({slowest.device}, {slowest.network})"
-    return [("slowest client", f"{where}, last in {slowest.num_rounds} of {summary.num_rounds} rounds: {why}")]
+    return [
+        ("slowest client", f"{where}, last in {slowest.num_rounds} of {counted(summary.num_rounds, 'round')}: {why}")
+    ]

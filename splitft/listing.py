@@ -113,7 +113,7 @@ def list_networks(catalogue: CatalogueOption = None, json_: JsonOption = False) 
     ]
     headings = ["network", "down Mbit/s", "up Mbit/s", "RTT ms", "confidence", "unusable"]
     caption = "* assumed; `splitft networks show ID` gives every number's source"
-    console().print(table(headings, rows, caption=caption, optional=["confidence"]))
+    console().print(table(headings, rows, caption=caption, optional=["confidence", "unusable"]))
 
 
 @networks_app.command("show")

@@ -37,7 +37,7 @@ def list_models() -> None:
             rows.append((name, shape.family, size, shape.num_blocks, shape.hidden_size, "shape alone"))
     headings = ["model", "family", "parameters", "blocks", "hidden size", "where"]
     caption = "shape alone: without weights, for workload.priced_as, or as the model of a cost-only run"
-    console().print(table(headings, rows, caption=caption))
+    console().print(table(headings, rows, caption=caption, optional=["hidden size", "family", "blocks"]))
 
 
 @models_app.command("fetch")

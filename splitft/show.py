@@ -18,6 +18,11 @@ def console(*, to_stderr: bool = False) -> Console:
     return Console(stderr=to_stderr, highlight=False, width=None if stream.isatty() else PIPE_COLUMNS)
 
 
+def is_terminal() -> bool:
+    """Return whether what is printed is read on a terminal."""
+    return sys.stdout.isatty()
+
+
 def table(
     headings: Sequence[str],
     rows: Iterable[Sequence[object]],

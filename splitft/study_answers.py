@@ -1,4 +1,4 @@
-"""What the commands do that ask runs and studies for answers: compare, table, plot, and the shipped studies."""
+"""What the commands do that ask runs and studies for answers: compare, table, and the shipped studies."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,17 @@ from rich.table import Table
 from analysis.comparison import Comparison, Setting, compare
 from analysis.statistics import Difference, main_effects, pareto_front
 from analysis.study_frame import HIGHER_IS_BETTER, METRICS, TARGET_METRICS, over_seeds, study_frame, with_keys
-from analysis.study_tables import FORMATS, TEXT_FORMATS, save_table, summarised, with_text_keys
+from analysis.study_tables import (
+    ENDINGS,
+    EXACT,
+    FORMATS,
+    TEXT_FORMATS,
+    printed,
+    save_table,
+    summarised,
+    with_text_keys,
+    with_unit,
+)
 from devices.problems import InputError, Problem, did_you_mean
 from simulator.records.runs import RunRecords
 from simulator.records.studies import StudyRecords
@@ -18,11 +28,14 @@ from simulator.study import FOLDER, load_study, shipped_studies
 from splitft.answers import told, writing
 from splitft.api import load_run
 from splitft.run_folders import find_run, find_study
-from splitft.show import console, table
+from splitft.show import console, is_terminal, table
 from splitft.studies import SweptStudy, load_swept, shown_metrics
 from splitft.study_closing import heading, shown
 
-PICTURES = ("curve", "front", "ratios", "interaction")  # of a study
+TERMINAL = "terminal"  # what a table is printed as where people read it
+UNPAIRED = (
+    "± half of the 95 % interval over seeds of each row alone; `splitft compare` goes by pairs, which tells more apart"
+)
 COMPARED = ("simulated_s", "sent_bytes", "energy_j", "loss", "perplexity", "token_accuracy", "mean_cut")
 
 
@@ -48,35 +61,53 @@ def compare_runs(names: Sequence[str], *, by: Sequence[str], metrics: Sequence[s
 def print_table(
     name: str,
     *,
-    kind: str,
+    kind: str | None,
     by: Sequence[str],
     metrics: Sequence[str],
     effects: str | None,
     pareto: Sequence[str],
     out: Path | None,
 ) -> None:
-    """Write a table of a study to a file, or print it."""
+    """Write a table of a study to a file, or print it: for people on a terminal, else as Markdown."""
+    kind = _format(kind, out)
+    asked = [option for option, given in (("--by", by), ("--effects", effects), ("--pareto", pareto)) if given]
+    if len(asked) > 1 or (metrics and {*asked} - {"--by"}):
+        others = [*asked, *(["--metrics"] if metrics else [])]
+        raise InputError(Problem(f"{' and '.join(others)} make different tables: ask for one of them"))
+    swept = finished_study(name)
+    _check_metrics([*metrics, *pareto, *([effects] if effects is not None else [])], swept.records)
+    with told():
+        result = _answer(swept, kind, by=by, metrics=metrics, effects=effects, pareto=pareto)
+    if kind in {"markdown", "latex", TERMINAL}:
+        result = with_text_keys(result, [*by, *swept.records.factors])
+    if kind == TERMINAL:
+        text = printed(result)
+        console().print(table([*map(str, text)], text.to_numpy().tolist(), caption=UNPAIRED if by else ""))
+    elif out is None:
+        typer.echo(TEXT_FORMATS[kind](result), nl=False)
+    else:
+        with writing(out):
+            save_table(result, kind, out)
+        if by:
+            typer.echo(f"For its caption: {UNPAIRED}")
+
+
+def _format(kind: str | None, out: Path | None) -> str:
+    """Return in which format a table is wanted: one that is asked for, that of the file's ending, or the terminal's."""
+    if kind is None and out is not None:
+        kind = ENDINGS.get(out.suffix.lower())
+        if kind is None:
+            known = ", ".join(ENDINGS)
+            raise InputError(Problem(f"expected a name that ends in {known}, or --format; got '{out}'", key="--out"))
+    if kind is None:
+        return TERMINAL if is_terminal() else "markdown"
     if kind not in FORMATS:
         raise InputError(
             Problem(f"expected {', '.join(FORMATS)}, got '{kind}'{did_you_mean(kind, FORMATS)}", key="--format")
         )
     if kind == "parquet" and out is None:
         raise InputError(Problem("parquet needs a file", key="--out"))
-    asked = [option for option, given in (("--by", by), ("--effects", effects), ("--pareto", pareto)) if given]
-    if len(asked) > 1 or (metrics and {*asked} - {"--by"}):
-        others = [*asked, *(["--metrics"] if metrics else [])]
-        raise InputError(Problem(f"{' and '.join(others)} make different tables: ask for one of them"))
-    swept = _study(name)
-    _check_metrics([*metrics, *pareto, *([effects] if effects is not None else [])], swept.records)
-    with told():
-        result = _answer(swept, kind, by=by, metrics=metrics, effects=effects, pareto=pareto)
-    if kind in {"markdown", "latex"}:
-        result = with_text_keys(result, [*by, *swept.records.factors])
-    if out is not None:
-        with writing(out):
-            save_table(result, kind, out)
-    else:
-        typer.echo(TEXT_FORMATS[kind](result), nl=False)
+    return kind
 
 
 def _answer(
@@ -91,48 +122,16 @@ def _answer(
     """Return the table that is asked for: of every case, or one of those that an option names."""
     frame, keys = study_frame(swept.records), ["case", "seed", *swept.records.factors]
     if effects is not None:
-        return main_effects(frame, swept.records.factors, effects)
+        found = main_effects(frame, swept.records.factors, effects)
+        return found if kind in EXACT else with_unit(found, effects, ["low", "high"])
     if by:
         return summarised(with_keys(swept.records, frame, by), by, metrics or shown_metrics(swept.records))
     if pareto:
         settings = over_seeds(frame, pareto)
         return settings.assign(pareto=pareto_front(settings, pareto, HIGHER_IS_BETTER))
-    if kind in {"csv", "parquet"} and not metrics:
+    if kind in EXACT and not metrics:
         return frame
     return frame[[*keys, *(metrics or shown_metrics(swept.records))]]
-
-
-def draw(name: str, picture: str, *, x: str | None, y: str | None, by: Sequence[str], out: Path) -> None:
-    """Write a picture of a run or of a study to a file."""
-    if find_study(name) is None:
-        if x is not None or y is not None or by:
-            raise InputError(Problem("pictures of one run have their axes: --x, --y and --by are for studies"))
-        with told():
-            figure = load_run(find_run(name)).plot(picture)
-            with writing(out):
-                figure.savefig(out)
-        return
-    from analysis.study_interactions import interactions
-    from analysis.study_plots import curves, front, save_figure  # imports matplotlib
-    from analysis.study_ratios import ratios
-
-    swept = _study(name)
-    with told():
-        if picture == "curve":
-            figure = curves(swept.records, x=x or "time_s", y=y or "perplexity", by=by)
-        elif picture == "front":
-            figure = front(swept.records, x=x or "simulated_s", y=y or "perplexity", by=by)
-        elif picture == "ratios":
-            figure = ratios(swept.records, y=y or "simulated_s", by=by)
-        elif picture == "interaction":
-            if x is None:
-                raise InputError(Problem("an interaction needs a key of the scenario to go along", key="--x"))
-            figure = interactions(swept.records, x=x, y=y or "simulated_s", by=by)
-        else:
-            hint = did_you_mean(picture, PICTURES)
-            raise InputError(Problem(f"a study has the pictures {', '.join(PICTURES)}, not '{picture}'{hint}"))
-        with writing(out):
-            save_figure(figure, out)
 
 
 def list_studies() -> None:
@@ -156,7 +155,8 @@ def _runs(name: str) -> list[RunRecords]:
     return [load_run(find_run(name)).records]
 
 
-def _study(name: str) -> SweptStudy:
+def finished_study(name: str) -> SweptStudy:
+    """Return a study, given its folder or its name in `studies/`, of which some case is finished."""
     folder = find_study(name)
     if folder is None:
         raise InputError(Problem(f"{name}: no such study folder", value=name))
@@ -197,7 +197,8 @@ def _outcomes(found: Comparison, setting: Setting, metrics: Sequence[str]) -> Ta
     ]
     headings = ["", baseline.label, setting.label, "difference", "95 % interval", "pairs", "seeds"]
     caption = "differences of pairs that are equal in all else; over seeds; * the interval leaves out 0"
-    return table(headings, rows, title=f"{setting.label} against {baseline.label}", caption=caption)
+    title, optional = f"{setting.label} against {baseline.label}", ["seeds", "pairs", baseline.label, setting.label]
+    return table(headings, rows, title=title, caption=caption, optional=optional)
 
 
 def _without_pairs(found: Comparison, setting: Setting) -> str:

@@ -93,7 +93,9 @@ def compare_command(
 
 def table_command(  # noqa: PLR0917 - options
     study: StudyArgument,
-    kind: Annotated[str, typer.Option("--format", help="markdown, latex, csv or parquet.")] = "markdown",
+    kind: Annotated[
+        str | None, typer.Option("--format", help="markdown, latex, csv or parquet; default: by the file's ending.")
+    ] = None,
     by: ByOption = None,
     metrics: MetricsOption = None,
     effects: Annotated[
@@ -103,9 +105,14 @@ def table_command(  # noqa: PLR0917 - options
         str | None,
         typer.Option("--pareto", metavar="A,B", help="Mark settings that nothing beats in these metrics."),
     ] = None,
-    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write instead of print.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="Ending in .md, .tex, .csv or .parquet.")
+    ] = None,
 ) -> None:
-    """Print a table of a study: every case, or with --by means and 95 % intervals over the others."""
+    """Print a table of a study: every case, or with --by means and 95 % intervals over seeds.
+
+    Intervals are of each row alone; `splitft compare` goes by pairs, which tells more apart.
+    """
     from splitft.study_answers import print_table
 
     print_table(study, kind=kind, by=by or [], metrics=_split(metrics), effects=effects, pareto=_split(pareto), out=out)
@@ -123,12 +130,16 @@ def plot_command(  # noqa: PLR0917 - options
         str | None, typer.Option("--y", help="curve: perplexity, loss, token_accuracy. Others: a metric.")
     ] = None,
     by: ByOption = None,
-    out: Annotated[Path, typer.Option("--out", "-o", metavar="FILE", help="Ending in .pdf, .png or .svg.")] = Path(
-        "figure.pdf"
-    ),
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FILE", help="Ending in .pdf, .png or .svg; default: a PDF not there yet."),
+    ] = None,
 ) -> None:
-    """Draw a picture; those of a study fit a column of a paper: mean over seeds with a 95 % band."""
-    from splitft.study_answers import draw
+    """Draw a picture.
+
+    Those of a study are as wide as a column of a paper, `ratios` as two, and come with what their caption has to say.
+    """
+    from splitft.drawing import draw
 
     draw(run, picture, x=x, y=y, by=by or [], out=out)
 

@@ -3,9 +3,10 @@
 import pandas as pd
 from rich.table import Table
 
+from analysis.study_frame import words_of
 from simulator.records.studies import CaseRecords
 from simulator.vary import short
-from splitft.show import duration, megabytes, table
+from splitft.show import duration, energy, megabytes, table
 from splitft.studies import SweptStudy, shown_metrics
 
 MAX_ROWS = 60
@@ -34,12 +35,18 @@ def study_table(swept: SweptStudy) -> Table:
     more = f"; {len(records.cases) - MAX_ROWS:,} more cases" if len(records.cases) > MAX_ROWS else ""
     headings = ["case", *records.factors, "seed", *map(heading, metrics), "computed", "remembered", "status"]
     caption = f"training steps: {computed:,} computed, {remembered:,} remembered{more}"
-    return table(headings, rows, title=records.meta["label"] or records.name, caption=caption)
+    return table(
+        headings,
+        rows,
+        title=records.meta["label"] or records.name,
+        caption=caption,
+        optional=["remembered", "computed"],
+    )
 
 
 def heading(metric: str) -> str:
     """Return a metric's name as a heading, without the base unit that its cells do not have."""
-    return metric.removesuffix("_s").removesuffix("_bytes").replace("_", " ")
+    return words_of(metric)
 
 
 def shown(metric: str, value: float) -> str:
@@ -50,6 +57,8 @@ def shown(metric: str, value: float) -> str:
         return duration(value)
     if metric.endswith("_bytes"):
         return megabytes(value)
+    if metric.endswith("_j"):
+        return energy(value)
     return f"{value:,.0f}" if value.is_integer() else f"{value:.4g}"
 
 

@@ -18,6 +18,7 @@ from analysis.cuts import cuts, spread
 from analysis.frames import client_totals, round_spans, span_totals
 from analysis.metrics import bytes_by_kind, critical_path, mean_client_time, working_s
 from analysis.plots import bytes_sent, client_time, figure, loss_vs_bytes, loss_vs_time, picture_names, save_plots
+from analysis.style import human_time
 from analysis.time_by_round import time_by_round
 from analysis.timeline import timeline
 from simulator.records.recorder import RunWriter
@@ -117,12 +118,25 @@ def test_a_clients_bar_is_as_long_as_its_mean_round_and_split_by_kind(run: RunRe
 
 def test_a_clients_time_in_every_round_is_stacked_by_kind_in_a_panel_of_its_own(run: RunRecords) -> None:
     totals = client_totals(span_totals(run))
-    lengths = totals.groupby(["client", "round"])["duration_s"].sum()
-    slowest_first = working_s(mean_client_time(totals)).sort_values(ascending=False, kind="stable").index
+    work = totals[~totals["kind"].isin(("round_wait", "offline"))].groupby(["client", "round"])["duration_s"].sum()
+    work_s = working_s(mean_client_time(totals)).sort_values(ascending=False, kind="stable")
     panels = time_by_round(run).axes
-    # The highest point of a panel is its client's longest round, in s.
+    # The highest point of a panel is its client's longest work of a round, in s; waiting for others is not drawn.
     tops = [max(area.get_paths()[0].vertices[:, 1].max() for area in axes.collections) for axes in panels]
-    assert tops == pytest.approx([lengths[client].max() for client in slowest_first])
+    assert tops == pytest.approx([work[client].max() for client in work_s.index])
+    assert "round wait" not in legend_labels(time_by_round(run))
+    # Each has a scale of its own, and its heading says how small a part of a round that is.
+    assert all(axes.get_ylim()[1] < 1.1 * top for axes, top in zip(panels, tops, strict=True))
+    fastest = work_s.index[-1]
+    round_s = totals[totals["client"] == fastest].groupby("round")["duration_s"].sum().mean()
+    heading = f"{FIVE[fastest]}: done after {human_time(work_s[fastest])} of {human_time(round_s)}, mean over rounds"
+    assert panels[-1].get_title(loc="left") == heading
+
+
+def test_every_clients_rounds_are_drawn_in_a_unit_of_their_own(crowd: RunRecords) -> None:
+    # Of 1,000 clients at one server the last one waits for minutes, and the first one for nobody.
+    units = [axes.get_ylabel() for axes in time_by_round(crowd).axes]
+    assert (units[0], units[-1]) == ("min", "ms")
 
 
 def test_of_many_clients_six_have_their_rounds_drawn_and_the_picture_says_so(crowd: RunRecords) -> None:
@@ -138,7 +152,21 @@ def test_of_many_clients_thirty_are_drawn_and_the_picture_says_so(crowd: RunReco
     gantt = timeline(crowd, 2)
     assert len(row_labels(gantt)) == 1 + 30
     assert (row_labels(gantt)[1], row_labels(gantt)[-1]) == (FIVE[0], "999 rtx-3060-12gb")
-    assert any(text.startswith("30 of 1,000 clients, evenly spaced by number") for text in texts(gantt))
+    assert any(text.startswith("30 of 1,000 clients: the critical path's, others") for text in texts(gantt))
+
+
+def test_of_many_clients_those_of_the_critical_path_are_drawn_so_that_it_has_no_gap(crowd: RunRecords) -> None:
+    row = crowd.rounds.iloc[-1]
+    picture = timeline(crowd, 2)
+    path = np.asarray(picture.axes[0].lines[0].get_xydata(), dtype=float)
+    assert np.isfinite(path).all()
+    assert path[[0, -1], 0] == pytest.approx([0.0, row["end_s"] - row["start_s"]])
+    # The queue at the server is the path: from its first client, of number 4, along the server's row to its last.
+    spans = critical_path(round_spans(crowd, 2))
+    first, last = (int(client) for client in spans.loc[spans["client"] >= 0, "client"].iloc[[0, -1]])
+    rows = [int(label.split()[0]) for label in row_labels(picture)[1:]]
+    heights = list(dict.fromkeys(path[:, 1]))
+    assert heights == pytest.approx([rows.index(first) + 1.43, 0.43, rows.index(last) + 1.43])
 
 
 def test_bytes_are_drawn_by_direction_with_their_sizes(run: RunRecords) -> None:
@@ -188,12 +216,12 @@ def test_a_timeline_has_a_row_for_the_server_and_each_client(run: RunRecords) ->
         timeline(run, 9)
 
 
-def test_the_critical_path_runs_through_the_rows_that_it_belongs_to(run: RunRecords) -> None:
+def test_the_critical_path_runs_under_the_bars_that_it_belongs_to_and_hides_none(run: RunRecords) -> None:
     [line] = timeline(run, 2).axes[0].lines
     path = critical_path(round_spans(run, 2))
     heights = np.asarray(line.get_ydata())[::2]  # every span has two ends
-    # The server's row is 0, client k's is k + 1.
-    assert list(heights) == [client + 1 for client in path["client"]]
+    # The server's row is 0, client k's is k + 1; bars reach 0.36 to either side.
+    assert list(heights) == [pytest.approx(client + 1.43) for client in path["client"]]
 
 
 def test_a_run_that_diverged_says_so_instead_of_its_last_perplexity() -> None:

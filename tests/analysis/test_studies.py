@@ -10,7 +10,7 @@ import pytest
 from analysis.comparison import compare
 from analysis.statistics import main_effects, pareto_front
 from analysis.study_frame import over_seeds, scenario_value, study_frame, with_keys
-from analysis.study_plots import band, curves, front, save_figure
+from analysis.study_plots import band, curves, front, possible, save_figure
 from analysis.study_ratios import paired_ratios, ratios
 from analysis.study_tables import save_table, summarised, to_csv, to_latex, to_markdown, with_text_keys
 from simulator.records.runs import RunFolderError
@@ -153,23 +153,34 @@ def test_the_band_is_over_seeds_and_not_over_all_runs_of_them():
     assert np.isnan(band(curves_of_two_seeds, [0] * 4).half).all()
 
 
-def test_the_band_of_other_curves_is_where_all_are_known_and_straight_between_points():
+def test_a_curve_that_has_ended_keeps_its_last_value_until_the_last_one_ends():
     found = band([(np.array([0.0, 10.0]), np.array([0.0, 10.0])), (np.array([2.0, 6.0]), np.array([4.0, 8.0]))])
-    assert (found.x[0], found.x[-1]) == (2.0, 6.0)
-    assert found.mean == pytest.approx((found.x + (found.x + 2)) / 2)  # y = x, and y = x + 2
-    with pytest.raises(ValueError, match="no stretch in common"):
-        band([(np.array([0.0, 1.0]), np.zeros(2)), (np.array([2.0, 3.0]), np.zeros(2))])
+    assert (found.x[0], found.x[-1]) == (2.0, 10.0)
+    # y = x beside y = x + 2, which stays at 8 from 6 on
+    assert found.mean == pytest.approx((found.x + np.minimum(found.x + 2, 8.0)) / 2)
+    assert found.mean[-1] == (10 + 8) / 2  # of the last values
+    assert list(found.ends) == [6.0, 10.0]
+
+
+def test_intervals_end_where_no_value_can_be():
+    mean, half = np.array([1.0, 0.9, 5.0]), np.array([2.0, 0.2, math.nan])
+    low, high = possible("simulated_s", mean, half)
+    assert (list(low[:2]), list(high[:2])) == ([0.0, pytest.approx(0.7)], [3.0, pytest.approx(1.1)])
+    assert list(possible("counted_frac", mean[:2], half[:2])[1]) == [1.0, 1.0]
+    assert np.isnan([low[2], high[2]]).all()
 
 
 def test_curves_have_a_line_and_a_band_for_each_setting(study, tmp_path):
     figure = curves(study, x="time_s", y="perplexity", by=["policy.kind"])
     [axes] = figure.axes
-    assert [line.get_label() for line in axes.lines] == ["fixed", "splitft"]
-    assert list(axes.lines[1].get_ydata()) == pytest.approx([64, 40, 31])
-    assert list(axes.lines[1].get_xdata()) == [0, 1, 2]
+    lines, dots = axes.lines[::2], axes.lines[1::2]
+    assert [line.get_label() for line in lines] == ["fixed", "splitft"]
+    assert list(lines[1].get_ydata()) == pytest.approx([64, 40, 31])
+    assert list(lines[1].get_xdata()) == [0, 1, 2]
+    assert [line.get_xydata().tolist() for line in dots] == [[[4.0, pytest.approx(33)]], [[2.0, pytest.approx(31)]]]
     assert len(axes.collections) == 2
     assert axes.get_xlabel() == "time (s)"
-    assert tuple(figure.get_size_inches()) == (3.35, 2.4)
+    assert tuple(curves(study, x="time_s", y="perplexity").get_size_inches()) == (3.35, 2.4)
     for kind in ("pdf", "png", "svg"):
         files = [tmp_path / f"{number}.{kind}" for number in range(2)]
         for file in files:
@@ -183,7 +194,40 @@ def test_curves_are_told_apart_by_what_a_study_varies_even_within_a_list(tmp_pat
         for device in ("phone", "laptop")
     ]
     figure = curves(made_study(tmp_path / "s", cases), x="time_s", y="loss", by=["fleet.clients.0.device"])
-    assert [line.get_label() for line in figure.axes[0].lines] == ["phone", "laptop"]
+    assert [line.get_label() for line in figure.axes[0].lines[::2]] == ["phone", "laptop"]
+
+
+def test_a_curve_ends_at_the_mean_of_what_its_runs_came_to(tmp_path):
+    # Runs of 2, 4 and 6 s end at 31, 32 and 33; cut at the first end, the others would still be above 33.
+    cases = [
+        {**CASES[0], "seed": seed, "perplexities": [64.0, 40.0, 31.0 + seed], "round_s": 1.0 + seed}
+        for seed in range(3)
+    ]
+    figure = curves(made_study(tmp_path / "s", cases), x="time_s", y="perplexity")
+    line, dots = figure.axes[0].lines
+    assert line.get_xydata()[-1].tolist() == [6.0, pytest.approx(32.0)]
+    assert list(dots.get_xdata()) == [2.0, 4.0, 6.0]
+
+
+def test_rounds_are_whole_numbers(study):
+    [axes] = curves(study, x="round", y="perplexity").axes
+    assert [tick for tick in axes.get_xticks() if tick % 1] == []
+
+
+def test_a_legend_covers_no_data_and_is_no_wider_than_the_figure(tmp_path):
+    kinds = ["{kind: splitft, gamma_perf: 0.5, smoothing: 0.25}", "{kind: splitft, gamma_perf: 0.0, smoothing: 0.5}"]
+    cases = [
+        {"varied": {"policy.kind": kind, "server.slots": slots}, "seed": 0, "perplexities": [9.0, 8.0 - slots]}
+        for kind in kinds for slots in (1, 2)
+    ]  # fmt: skip
+    study, by = made_study(tmp_path / "s", cases), ["policy.kind", "server.slots"]
+    for figure in (curves(study, x="time_s", y="perplexity", by=by), front(study, x="loss", y="perplexity", by=by)):
+        save_figure(figure, tmp_path / "f.png")
+        [axes], [legend] = figure.axes, figure.legends
+        assert legend.get_window_extent().y0 >= axes.bbox.y1
+        assert figure.bbox.x0 <= legend.get_window_extent().x0 <= legend.get_window_extent().x1 <= figure.bbox.x1
+        assert figure.get_size_inches()[0] == 3.35
+        assert figure.get_size_inches()[1] > 2.4  # by the legend
 
 
 def test_a_front_joins_the_settings_that_nothing_beats(study):
@@ -255,6 +299,7 @@ def test_a_picture_of_ratios_has_a_dot_for_each_setting_but_the_first(study):
     [axes] = figure.axes
     assert [tick.get_text() for tick in axes.get_yticklabels()] == ["splitft"]
     assert axes.collections[-1].get_offsets()[0][0] == pytest.approx(0.5)  # rounds of 1 s over rounds of 2 s
+    assert axes.get_xlabel() == "simulated time over that of fixed"
 
 
 def test_pictures_of_what_is_not_there_are_refused(study, tmp_path):

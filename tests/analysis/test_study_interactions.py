@@ -61,8 +61,29 @@ def test_lines_that_interact_are_not_parallel(study):
     assert fixed == pytest.approx([2.1, 2.1])
     assert adaptive == pytest.approx([1.1, 2.1])
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["1", "4"]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["fixed", "splitft"]
-    assert axes.get_ylabel() == "simulated (s)"
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["fixed", "splitft"]
+    assert axes.get_ylabel() == "simulated time (s)"
+
+
+def test_intervals_of_seconds_are_cut_off_at_0(tmp_path):
+    cases = [{**case, "round_s": 1.0 + 3.0 * (case["seed"] == place // 3)} for place, case in enumerate(CASES)]
+    figure = interactions(made_study(tmp_path / "s", cases), x="server.slots", y="simulated_s", by=["policy.kind"])
+    bars = [segment for bar in figure.axes[0].collections for segment in bar.get_segments()]
+    assert min(bar[0][1] for bar in bars) == 0.0  # Student's interval of 4 s, 1 s and 1 s is wider than its mean
+    assert max(bar[1][1] for bar in bars) > 4.0
+
+
+def test_long_values_under_the_axes_are_short_or_slanted(tmp_path):
+    kinds = ["{kind: fixed, cut: 2}", "{kind: splitft}", "{kind: mypolicies.py:the_deepest_half}"]
+    cases = [{"varied": {"policy.kind": kind}, "seed": 0, "perplexities": [9.0, 8.0]} for kind in kinds]
+    for shown, rotation in ((cases[:2], 0), (cases, 30)):
+        study = made_study(tmp_path / str(rotation), shown)
+        [axes] = interactions(study, x="policy.kind", y="simulated_s", by=[]).axes
+        labels = axes.get_xticklabels()
+        assert [text.get_text() for text in labels] == ["fixed", "splitft", "mypolicies.py:the_deepest_half"][
+            : len(shown)
+        ]
+        assert {text.get_rotation() for text in labels} == {rotation}
 
 
 def test_a_grid_with_holes_and_what_is_unknown_are_refused(study):

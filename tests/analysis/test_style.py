@@ -1,6 +1,7 @@
 import pytest
 
-from analysis.style import KIND_STYLES, counted, evenly, human_bytes, human_time
+from analysis.style import KIND_STYLES, evenly, human_bytes, human_time
+from analysis.words import counted
 from simulator.records.runs import SPAN_KINDS
 
 

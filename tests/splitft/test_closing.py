@@ -52,6 +52,12 @@ def test_a_run_that_trains_says_what_it_has_learned():
     assert "->" in rows["held-out perplexity"]
 
 
+def test_one_round_is_no_rounds():
+    rows = closing_rows()
+    assert rows["simulated time"].endswith(" for 1 round")
+    assert "last in 1 of 1 round: " in rows["slowest client"]
+
+
 def test_it_says_how_many_parameters_each_side_holds():
     rows = closing_rows()
     assert rows["base parameters"] == f"{EMBEDDING + 8 * BLOCK + NORM:,} in 8 blocks"
@@ -132,7 +138,7 @@ def test_it_says_why_a_run_ended_early(tmp_path):
     (tmp_path / "sessions.csv").write_text("client,start_s,end_s\n0,0,0.001\n")
     trace = {"kind": "trace", "file": str(tmp_path / "sessions.csv")}
     rows = closing_rows(rounds=2, availability=trace)
-    assert rows["did not count"] == "1 dropped, of 1 times a client took part"
+    assert rows["did not count"] == "1 dropped, of 1 time a client took part"
     assert rows["ended early"].startswith("round 2 could not start: after 0.001 simulated seconds")
 
 

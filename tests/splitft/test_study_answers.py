@@ -1,11 +1,13 @@
 """The commands that ask a study for answers."""
 
+import io
 import math
 import shutil
 import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from splitft import cli
 from tests.analysis.made_study import made_run, made_study
@@ -39,6 +41,62 @@ def test_a_table_lists_cases_or_summarises_settings(call):
     assert Path("t.parquet").stat().st_size > 0
 
 
+@pytest.mark.parametrize(
+    ("name", "begin"),
+    [("t.tex", r"\begin{tabular}"), ("t.csv", "case,seed,policy.kind"), ("t.md", "| case |"), ("T.TEX", r"\begin")],
+)
+def test_a_tables_format_is_that_of_its_files_ending(call, name, begin):
+    assert call("table", "made", "-o", name)[0] == 0
+    assert Path(name).read_text().startswith(begin)
+    assert call("table", "made", "--format", "csv", "-o", "t.txt")[0] == 0  # unless it is said
+    assert Path("t.txt").read_text().startswith("case,seed")
+    assert call("table", "made", "-o", "t.parquet")[0] == 0
+    assert Path("t.parquet").read_bytes().startswith(b"PAR1")
+
+
+def test_a_table_on_a_terminal_is_drawn_and_a_piped_one_is_markdown(call, monkeypatch):
+    assert call("table", "made", "--by", "policy.kind")[1].startswith("| policy.kind | cases |")
+    monkeypatch.setattr("splitft.study_answers.is_terminal", lambda: True)
+    _, out, _ = call("table", "made", "--by", "policy.kind", "--metrics", "sent_bytes,energy_j")
+    assert "|" not in out
+    # two rounds of 300 bytes; what devices took is not known
+    lines = [line.split() for line in out.splitlines()]
+    assert lines[0] == [
+        "policy.kind",
+        "cases",
+        "bytes",
+        "sent",
+        "(MB)",
+        "energy",
+        "(J)",
+        "reached",
+        "target",
+        "median",
+        "(s)",
+    ]
+    assert lines[2] == ["fixed", "3", "0.0006000", "±", "0", "-", "0", "-"]
+    assert "goes by pairs" in out  # as intervals of rows do not
+    assert call("table", "made", "--format", "markdown")[1].startswith("| case |")
+
+
+def test_bytes_are_in_mb_for_people_and_in_full_for_programs(call):
+    _, out, _ = call("table", "made", "--metrics", "sent_bytes")
+    assert "| case | seed | policy.kind | bytes sent (MB) |" in out
+    assert "| 001 | 0 | fixed | 0.0006000 |" in out
+    _, out, _ = call("table", "made", "--metrics", "sent_bytes", "--format", "csv")
+    assert out.splitlines()[1] == "001,0,fixed,600.0"
+    _, out, _ = call("table", "made", "--effects", "sent_bytes")
+    assert "| effect | share | low (MB) | high (MB) |" in out
+
+
+def test_a_picture_has_a_name_that_says_what_it_is_and_replaces_no_other(call):
+    assert call("plot", "made", "curve")[1].startswith("Wrote made-curve.pdf\nFor its caption: means over runs")
+    assert call("plot", "made", "curve")[1].startswith("Wrote made-curve-002.pdf")
+    assert call("plot", "made", "curve")[1].startswith("Wrote made-curve-003.pdf")
+    assert call("plot", "studies/made/cases/001", "cuts")[1] == "Wrote 001-cuts.pdf\n"
+    assert call("plot", "made", "front", "-o", "made-curve.pdf")[0] == 0  # a file that is named is replaced
+
+
 def test_a_table_tells_effects_and_the_front(call):
     _, out, _ = call("table", "made", "--effects", "simulated_s")
     assert "| policy.kind | 1.000 | 2.000 | 4.000 |" in out
@@ -66,6 +124,20 @@ def test_a_comparison_shows_scenarios_then_outcomes(call):
     code, out, _ = call("compare", "studies/made/cases/001", "studies/made/cases/004")
     assert code == 0
     assert "one seed: unknown" in out
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_comparison_on_a_narrow_terminal_breaks_no_number(call, width, monkeypatch):
+    def printed(columns):
+        page = io.StringIO()
+        monkeypatch.setattr("splitft.study_answers.console", lambda: Console(file=page, width=columns))
+        assert call("compare", "made", "--by", "policy.kind")[0] == 0
+        return page.getvalue()
+
+    narrow, wide = printed(width), printed(300)
+    assert {word for word in narrow.split() if word[-1].isdigit()} <= set(wide.split())
+    assert max(map(len, narrow.splitlines())) <= width
+    assert "difference" in narrow
 
 
 def test_settings_without_a_pair_are_said_to_have_none(call):
@@ -104,6 +176,7 @@ def test_a_comparison_says_where_pairs_are_left_out(call):
         (("table", "mode"), "mode: no such study folder"),
         (("table", "made", "--format", "word"), "expected markdown, latex, csv, parquet"),
         (("table", "made", "--format", "parquet"), "parquet needs a file"),
+        (("table", "made", "-o", "t.docx"), "expected a name that ends in .md, .tex, .csv, .parquet, or --format; got"),
         (("table", "made", "--metrics", "perplexty"), "did you mean 'perplexity'"),
         (("table", "made", "--by", "policy.kind", "--pareto", "loss"), "--by and --pareto make different tables"),
         (("table", "made", "--effects", "loss", "--metrics", "loss"), "--effects and --metrics make different tables"),
@@ -115,6 +188,7 @@ def test_a_comparison_says_where_pairs_are_left_out(call):
         (("table", "made", "--by", "polcy.kind"), "no scenario of this study has the key 'polcy.kind'"),
         (("plot", "made", "curv"), "did you mean 'curve'"),
         (("plot", "made", "curve", "-o", "f.gif"), "expected pdf, png, svg"),
+        (("plot", "studies/made/cases/001", "cuts", "-o", "f.gif"), "expected pdf, png, svg"),
         (("plot", "studies/made/cases/001", "cuts", "--x", "round"), "are for studies"),
         (("plot", "studies/made/cases/001", "cats"), "it has:"),
         (("compare", "studies/made/cases/001"), "at least two finished runs"),
