@@ -71,6 +71,10 @@ class Findings:
     def __init__(self) -> None:
         self._problems: list[Problem] = []
 
+    def __bool__(self) -> bool:
+        """Return whether anything is wrong so far."""
+        return bool(self._problems)
+
     def find(self, look: Callable[[], T]) -> Callable[[], T]:
         """Look for one part now; return how to get it."""
         try:

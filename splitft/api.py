@@ -156,7 +156,9 @@ class InterruptedRun:
     def resolve(self, on_tokens: OnTokens | None = None) -> Setting:
         """Return what the run works with, found as when it began; see `simulator.setting.resolve`."""
         with working_in(self._origin.working_folder):
-            return resolve(self.scenario, catalogue=self._origin.catalogue, on_tokens=on_tokens)
+            setting = resolve(self.scenario, catalogue=self._origin.catalogue, on_tokens=on_tokens)
+        noted = read_meta(self.folder).get("notes", ())  # what overrides left out is known from there alone
+        return dataclasses.replace(setting, notes=tuple(dict.fromkeys((*noted, *setting.notes))))
 
     def go_on(
         self, setting: Setting, watch: Watch = NOBODY, *, plots: bool = True, spread: Spread | None = None

@@ -91,14 +91,21 @@ def replay_run(name: str, overrides: Sequence[str], *, out: Path | None, as_json
 
 
 def check_scenario(source: str, overrides: Sequence[str], *, catalogue: Sequence[Path], as_json: bool) -> None:
-    """Print what a scenario resolves to and what it would cost; run nothing."""
-    setting = resolve(Scenario.load(source, overrides), catalogue=catalogue)
+    """Print what a scenario resolves to and what it would cost; run nothing.
+
+    Raises:
+        InputError: the scenario cannot be run; where it is memory that does not suffice, this has been printed before.
+    """
+    scenario = Scenario.load(source, overrides)
+    setting = resolve(scenario, catalogue=catalogue, must_fit=False)
     if as_json:
         typer.echo(json.dumps(check_json(setting), indent=2, ensure_ascii=False))
-        return
-    _tell(setting, quiet=False)
-    for part in check_tables(setting):
-        console().print(part)
+    else:
+        _tell(setting, quiet=False)
+        for part in check_tables(setting):
+            console().print(part)
+    with scenario.placing_problems():  # what does not fit is told below the tables that say why
+        setting.fit.check()
 
 
 def new_file(kind: str, name: str) -> None:
@@ -129,7 +136,8 @@ def _close(run: Run, setting: Setting, folder: Path, *, as_json: bool, quiet: bo
 
 
 def _print_summary(run: Run, folder: Path) -> None:
-    typer.echo(json.dumps({"folder": str(folder), **run.summary.to_json()}, indent=2, ensure_ascii=False))
+    told = {"folder": str(folder), "notes": list(run.notes), **run.summary.to_json()}
+    typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
 
 
 @contextmanager

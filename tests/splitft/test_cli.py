@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import splitft
 from splitft import cli
 from tests.splitft.told import places, told
 
@@ -160,8 +161,8 @@ def test_a_client_whose_memory_cannot_hold_one_block_is_named(call):
     code, _, err = call("run", "mine.yaml")
     (problem,) = told(err)
     assert (code, problem.place, problem.key) == (2, "mine.yaml:1", "fleet.clients.0.device")
-    assert "'toaster' cannot hold" in problem.message
-    assert "0.23 GiB are usable" in problem.message  # 0.25 GiB less what the tier keeps for its system
+    assert "1 client cannot hold cut 1: it takes 0." in problem.message
+    assert "usable are 0.235 GiB of toaster" in problem.message  # 0.25 GiB less what the tier keeps for its system
 
 
 def test_an_output_folder_that_exists_is_left_alone(call, tmp_path):
@@ -221,6 +222,36 @@ def test_check_says_what_memory_is_for_and_what_is_missing_for_energy(call):
     for row in json.loads(out)["cuts"]:
         for side in ("client", "server"):
             assert sum(row[f"{side}_memory"].values()) == row[f"{side}_memory_bytes"]
+
+
+def test_check_shows_memory_by_cut_before_it_refuses_what_does_not_fit(call, tmp_path):
+    Path("phones.yaml").write_text(
+        "fleet: {mixture: phones-2024, count: 8}\nworkload: {priced_as: llama-2-7b}\nexecution: {trainer: cost-only}\n"
+    )
+    code, out, err = call("check", "phones.yaml")
+    assert code == 2
+    assert "Memory by cut, in GiB" in out
+    [problem] = told("\n".join(line for line in err.splitlines() if not line.startswith("note: ")))
+    assert (problem.place, problem.key) == ("phones.yaml:1", "fleet.mixture")
+    assert problem.message.startswith("7 clients cannot hold cut 1, which is 4 blocks of llama-2-7b: ")
+    code, out, err = call("check", "phones.yaml", "--json")
+    assert (code, json.loads(out)["num_clients"]) == (2, 8)
+    code, out, err = call("run", "phones.yaml", "--quiet")
+    assert (code, out, [path.name for path in tmp_path.iterdir()]) == (2, "", ["phones.yaml"])
+
+
+def test_a_run_keeps_its_notes_and_says_who_was_left_out(call):
+    excluding = ("memory-wall", "--set", "policy.kind=fixed", "--set", "policy.cut=4", "--set", "costs.oom=exclude")
+    code, out, err = call("run", *excluding, "--set", "rounds=1", "--out", "run")
+    assert code == 0
+    [note] = [line.removeprefix("note: ") for line in err.splitlines() if "costs.oom exclude: " in line]
+    kept = json.loads(Path("run/run.json").read_text())["notes"]
+    assert note in kept
+    assert splitft.load_run("run").notes == tuple(kept)
+    [row] = [line for line in out.splitlines() if line.startswith("not enough memory")]
+    assert row.strip().endswith("2 of 10 clients take no part: they cannot hold cut 4")
+    code, out, _ = call("run", *excluding, "--set", "rounds=1", "--json")
+    assert json.loads(out)["notes"] == kept
 
 
 def test_a_run_closes_with_the_energy_of_its_clients(call):
