@@ -113,6 +113,10 @@ class Catalogue:
         profile: AvailabilityProfile = self._profile("availability", name)
         return profile
 
+    def is_own(self, kind: str, name: str) -> bool:
+        """Return whether a profile is the user's."""
+        return (kind, name) in self._documents
+
     def file(self, kind: str, name: str) -> Path:
         """Return the file that states a profile.
 

@@ -304,6 +304,19 @@ def test_a_device_of_ones_own_is_used_from_a_catalogue_folder(call):
     assert call("check", "quickstart", "--catalogue", "own", "--set", override)[0] == 0
 
 
+def test_a_slip_of_units_is_told_of_by_the_check_of_the_file_and_by_whoever_uses_the_device(call):
+    assert call("new", "device", "board")[0] == 0
+    Path("board.yaml").write_text(Path("board.yaml").read_text().replace("memory_gib: 12", "memory_gib: 12000000"))
+    code, out, err = call("devices", "check", "board.yaml")
+    assert (code, out.splitlines()[0]) == (0, "board.yaml: good: device 'board'")
+    doubt = (
+        "device 'board': memory_gib is 1.2e+07, over 30 times the most of any shipped device, 512: is the unit right?"
+    )
+    assert err == f"warning: {doubt}\n"
+    _, _, err = call("check", "quickstart", "--catalogue", ".", "--set", "fleet.clients.0.device=board")
+    assert f"note: {doubt}\n" in err
+
+
 def test_an_unexpected_failure_is_told_without_a_traceback(call, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("the roof is on fire")
