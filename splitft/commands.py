@@ -21,6 +21,9 @@ from splitft.run_folders import find_run, find_study, is_finished, next_folder, 
 from splitft.show import console
 from splitft.work import Watch
 
+USES = {"device": "fleet.clients.0.device", "network": "fleet.clients.0.network", "fleet": "fleet.mixture"}
+"""Keys of a scenario under which a file of the user's is used, by what it states."""
+
 
 def run_scenario(
     source: str,
@@ -123,8 +126,12 @@ def new_file(kind: str, name: str) -> None:
     except OSError as error:
         reason = "exists" if isinstance(error, FileExistsError) else error.strerror
         raise InputError(Problem(f"cannot be written: {reason}", file=str(path))) from None
-    command = {"scenario": "run", "study": "sweep"}.get(kind, "devices check")
+    command = {"scenario": "run", "study": "sweep"}.get(kind, f"{kind}s check")
     typer.echo(f"Wrote {path}. Edit it, then: splitft {command} {path}")
+    if kind in USES:
+        typer.echo(
+            f"Use it: --catalogue . --set {USES[kind]}={name} (a scenario's file beside it needs no --catalogue)"
+        )
 
 
 def _close(run: Run, setting: Setting, folder: Path, *, as_json: bool, quiet: bool) -> None:

@@ -83,7 +83,9 @@ def show_device(device: Name, catalogue: CatalogueOption = None, json_: JsonOpti
 
 
 @devices_app.command("check")
-def check_device(file: Annotated[Path, typer.Argument(help="A YAML file of yours.")]) -> None:
+@networks_app.command("check")
+@fleets_app.command("check")
+def check_profile(file: Annotated[Path, typer.Argument(help="A YAML file of yours.")]) -> None:
     """Check a file of yours: a device, network, fleet or availability profile."""
     from devices.catalogue.own_files import check_file, word_of
     from devices.catalogue.plausible import doubts

@@ -304,6 +304,30 @@ def test_a_device_of_ones_own_is_used_from_a_catalogue_folder(call):
     assert call("check", "quickstart", "--catalogue", "own", "--set", override)[0] == 0
 
 
+def test_a_file_in_the_working_folder_that_nobody_was_told_of_is_pointed_out(call):
+    code, out, _ = call("new", "device", "my-jetson")
+    assert code == 0
+    check, use = out.splitlines()
+    assert check.endswith("then: splitft devices check my-jetson.yaml")
+    assert use.startswith("Use it: --catalogue . --set fleet.clients.0.device=my-jetson (")
+    hint = "unknown device 'my-jetson': my-jetson.yaml states it, and counts with --catalogue ."
+    assert call("devices", "show", "my-jetson") == (2, "", f"error: {hint}\n")
+    used = ("check", "quickstart", "--set", "fleet.clients.0.device=my-jetson")
+    code, _, err = call(*used)
+    assert (code, told(err)[0].message) == (2, hint)
+    assert call(*used, "--catalogue", ".")[0] == 0
+    _, _, err = call("networks", "show", "my-jetson")  # which it is not
+    assert err == "error: unknown network 'my-jetson' (splitft networks list has all)\n"
+
+
+@pytest.mark.parametrize("kind", ["device", "network", "fleet"])
+def test_a_file_of_ones_own_is_checked_by_the_command_that_its_template_names(kind, call):
+    _, out, _ = call("new", kind, "mine")
+    assert f"then: splitft {kind}s check mine.yaml\n" in out
+    code, out, _ = call(f"{kind}s", "check", "mine.yaml")
+    assert (code, out.splitlines()[0]) == (0, f"mine.yaml: good: {kind} 'mine'")
+
+
 def test_a_slip_of_units_is_told_of_by_the_check_of_the_file_and_by_whoever_uses_the_device(call):
     assert call("new", "device", "board")[0] == 0
     Path("board.yaml").write_text(Path("board.yaml").read_text().replace("memory_gib: 12", "memory_gib: 12000000"))
