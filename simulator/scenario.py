@@ -17,6 +17,7 @@ from pydantic import ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 from ruamel.yaml import YAML
 
+from devices.file_kinds import refuse_other
 from devices.problems import InputError, Problem, did_you_mean
 from devices.pydantic_errors import problems_of
 from devices.strict_yaml import Document, read_document, validate
@@ -163,7 +164,9 @@ class Scenario(ScenarioFile):
                 problem is named.
         """
         path, folder = find(source)
-        scenario = cls.of(read_document(path), overrides, folder=folder, name=str(source))
+        document = read_document(path)
+        refuse_other(document, "scenario")
+        scenario = cls.of(document, overrides, folder=folder, name=str(source))
         return dataclasses.replace(scenario, file=None if folder is None else folder / path.name)
 
     @classmethod

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from devices.file_kinds import refuse_other
 from devices.problems import InputError, Problem, did_you_mean
 from devices.strict_yaml import Document, KeyPath, read_document, validate
 from devices.values import own_id
@@ -100,6 +101,7 @@ def load_study(source: str | Path, changes: Mapping[str, Any] | None = None) -> 
     """
     path, folder = _find(source)
     document = read_document(path)
+    refuse_other(document, "study")
     file = validate(StudyFile, document)
     return _study(file, document, folder, changes or {})
 
@@ -159,6 +161,7 @@ def _study(file: StudyFile, document: Document, folder: Path | None, changes: Ma
     fixed = {**file.set, **changes}
     varied_values = combinations(file, document)
     base = read_document(base_file)
+    refuse_other(base, "scenario")
     seeds = _seeds(file, base, fixed)
     if file.seeds != 1:  # a part of the seed that is set is where repetitions start from
         fixed = {key: value for key, value in fixed.items() if key.partition(".")[0] != "seed"}

@@ -341,6 +341,27 @@ def test_a_slip_of_units_is_told_of_by_the_check_of_the_file_and_by_whoever_uses
     assert f"note: {doubt}\n" in err
 
 
+@pytest.mark.parametrize("kind", ["scenario", "study", "device", "network", "fleet"])
+def test_another_kind_of_file_than_was_meant_is_told_once_with_its_own_command(kind, call):
+    assert call("new", kind, "mine")[0] == 0
+    other = {"scenario": "run", "study": "sweep"}.get(kind, "devices check")
+    said = kind if kind in {"scenario", "study"} else f"{kind} file"
+    for command, meant in [
+        (("check",), "scenario"),
+        (("run",), "scenario"),
+        (("sweep",), "study"),
+        (("sweep", "--base"), "scenario"),
+        (("devices", "check"), "profile"),
+    ]:
+        if meant == kind or (meant == "profile" and kind not in {"scenario", "study"}):
+            continue
+        code, out, err = call(*command, "mine.yaml", *(["--seeds", "2"] if "--base" in command else []))
+        assert (code, out) == (2, "")
+        [problem] = told(err)
+        assert problem.message.startswith(f"this is a {said}, not a {meant}: splitft {other} mine.yaml")
+        assert ("--base mine.yaml" in problem.message) == ((kind, meant) == ("scenario", "study"))
+
+
 def test_an_unexpected_failure_is_told_without_a_traceback(call, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("the roof is on fire")
