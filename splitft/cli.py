@@ -12,6 +12,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+import splitft
 from devices.problems import FULL_DISK, InputError, Problem, shown
 from simulator.engines.lost import LostError
 from splitft.caching import cache_app
@@ -21,7 +22,6 @@ from splitft.study_cli import compare_command, plot_command, studies_app, sweep_
 
 app = typer.Typer(
     name="splitft",
-    help="Real split LoRA fine-tuning under a simulated clock: what would it take on these devices and networks?",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -46,6 +46,22 @@ SetOption = Annotated[
 CatalogueOption = Annotated[
     list[Path] | None, typer.Option("--catalogue", metavar="DIR", help="A folder with your own devices and networks.")
 ]
+
+
+def _version(asked: bool) -> None:
+    """Print the version and end, where it was asked for."""
+    if asked:
+        typer.echo(f"splitft {splitft.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def every_command(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Real split LoRA fine-tuning under a simulated clock: what would it take on these devices and networks?"""
 
 
 def _folder(text: str) -> Path:

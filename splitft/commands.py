@@ -8,9 +8,10 @@ from pathlib import Path
 import typer
 
 from devices.problems import InputError, Problem
+from simulator.records.runs import read_meta
 from simulator.scenario import Scenario
 from simulator.setting import Setting, resolve
-from splitft.api import load_run, open_interrupted, refuse_existing, run_setting
+from splitft.api import load_run, open_interrupted, refuse_existing, run_setting, told_to_users
 from splitft.checking import check_json, check_tables
 from splitft.closing import closing_table
 from splitft.engines import Spread, spread_by
@@ -152,12 +153,21 @@ def _saying_how_to_go_on(folder: Path) -> Iterator[None]:
     """Where a run stops early and has left a folder, say how to go on with it."""
     try:
         yield
-    except InputError:
+    except InputError as error:
+        if (folder / "run.json").exists() and {problem.key for problem in error.problems} & _own_code(folder):
+            what_now = "a resume would refuse other code: mend it, then start a new run"
+            typer.echo(f"{folder} keeps what was done until the code failed; {what_now}", err=True)
         raise
     except BaseException:
         if (folder / "run.json").exists():
             typer.echo(f"{folder} keeps what was done; go on with: splitft resume {folder}", err=True)
         raise
+
+
+def _own_code(folder: Path) -> set[str]:
+    """Return the keys under which a run names the user's own code."""
+    with told_to_users():
+        return set(read_meta(folder)["content"].get("own_code", ()))
 
 
 def _watch(progress: RunProgress, setting: Setting) -> Watch:

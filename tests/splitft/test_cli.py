@@ -2,6 +2,7 @@
 
 import json
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -371,6 +372,35 @@ def test_an_unexpected_failure_is_told_without_a_traceback(call, monkeypatch):
     assert code == 1
     assert "the roof is on fire" in err
     assert "Traceback" not in err
+
+
+def test_the_version_is_that_of_the_package(call):
+    assert call("--version") == (0, f"splitft {version('splitft')}\n", "")
+    assert splitft.__version__ == version("splitft")
+    assert "what would it take on these devices" in " ".join(call("--help")[1].split())
+
+
+def test_where_own_code_fails_the_run_that_is_left_is_named_and_a_new_one_asked_for(call):
+    Path("mine.py").write_text(
+        "from simulator.policies.observation import Decision\n\n\n"
+        "def late(observations, memory, section):\n"
+        "    if memory:\n"
+        "        raise KeyError('a bug')\n"
+        "    return Decision(cuts={o.client: 1 for o in observations}, reasons={}, memory={'asked': 1})\n"
+    )
+    failing = ("quickstart", "--trainer", "cost-only", "--set", "rounds=3", "--set", "policy.kind=mine.py:late")
+    code, _, err = call("run", *failing)
+    left, problem = [line for line in err.splitlines() if not line.startswith("note: ")]
+    assert code == 2
+    assert left == (
+        "runs/quickstart-001 keeps what was done until the code failed; "
+        "a resume would refuse other code: mend it, then start a new run"
+    )
+    assert "KeyError: 'a bug', line 6" in problem
+    Path("mine.py").write_text(Path("mine.py").read_text().replace("if memory", "if False"))
+    code, _, err = call("resume", "last")
+    assert code == 2
+    assert "own_code" in err  # what the message had foretold
 
 
 def test_an_interruption_ends_with_130(call, monkeypatch):
