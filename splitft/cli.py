@@ -8,9 +8,10 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 import splitft
 from devices.problems import FULL_DISK, InputError, Problem, shown
@@ -20,7 +21,24 @@ from splitft.listing import devices_app, fleets_app, networks_app, scenarios_app
 from splitft.model_listing import models_app
 from splitft.study_cli import compare_command, plot_command, studies_app, sweep_command, table_command
 
+
+class Interrupted(Exception):  # noqa: N818 - no error
+    """The user has interrupted a command."""
+
+
+class Commands(TyperGroup):
+    """All commands. Typer would end an interrupted one without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted from error
+
+
 app = typer.Typer(
+    cls=Commands,
     name="splitft",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -218,7 +236,7 @@ def _run_app() -> int:
         app()
     except InputError as error:
         return _complain(str(error), 2)
-    except KeyboardInterrupt:
+    except (Interrupted, KeyboardInterrupt):
         return _complain("interrupted", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone; say no more

@@ -408,7 +408,12 @@ def test_an_interruption_ends_with_130(call, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("splitft.commands.run_scenario", interrupt)
-    assert call("run", "quickstart")[0] == 130
+    assert call("run", "quickstart") == (130, "", "error: interrupted\n")
+    monkeypatch.setattr("splitft.commands.resolve", interrupt)
+    assert call("check", "quickstart") == (130, "", "error: interrupted\n")
+    monkeypatch.setattr("splitft.fetching.fetch_model", interrupt)  # which says more
+    code, _, err = call("models", "fetch", "smollm2-135m")
+    assert (code, err.count("interrupted")) == (130, 1)
 
 
 def test_a_fleet_says_why_it_cannot_be_used_and_nothing_of_it_where_it_can(call):
