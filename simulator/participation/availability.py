@@ -12,14 +12,14 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from devices.availability import AvailabilityProfile
+from devices.availability import AvailabilityProfile, mean_share
 from devices.fleets import FleetMixture
 from devices.problems import InputError, Problem
 from devices.units import HOUR_S
 from simulator.draws import uniforms
 from simulator.models import beside
 from simulator.participation.durations import Floats
-from simulator.participation.presence import CoinTosses, DailySessions, Ids, Presence, Renewal, Sessions, mean_share
+from simulator.participation.presence import CoinTosses, DailySessions, Ids, Presence, Renewal, Sessions
 from simulator.participation.trace_file import Trace, read_trace
 from simulator.scenario import Scenario
 from simulator.sections.participation import AlwaysOn, BernoulliAvailability, TraceAvailability
