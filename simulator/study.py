@@ -107,7 +107,7 @@ def load_study(source: str | Path, changes: Mapping[str, Any] | None = None) -> 
 
 
 def quick_study(
-    base: str,
+    base: str | Path,
     vary: Mapping[str, Sequence[Any]],
     *,
     seeds: int = 1,
@@ -120,7 +120,12 @@ def quick_study(
         InputError: something cannot be used.
     """
     named = name or f"{_as_id(Path(base).stem)}-sweep"
-    data = {"name": named, "base": base, "vary": {key: list(values) for key, values in vary.items()}, "seeds": seeds}
+    data = {
+        "name": named,
+        "base": str(base),
+        "vary": {key: list(values) for key, values in vary.items()},
+        "seeds": seeds,
+    }
     document = Document(json.loads(json.dumps(data)), "--vary", {})
     return _study(validate(StudyFile, document), document, None, set or {})
 

@@ -19,6 +19,7 @@ from simulator.engines.lost import LostError
 from splitft.caching import cache_app
 from splitft.listing import devices_app, fleets_app, networks_app, scenarios_app
 from splitft.model_listing import models_app
+from splitft.options import OUT, naming_options
 from splitft.study_cli import compare_command, plot_command, studies_app, sweep_command, table_command
 
 
@@ -85,7 +86,7 @@ def every_command(
 def _folder(text: str) -> Path:
     """Return the folder that an option names."""
     if not text.strip():
-        raise InputError(Problem(f"expected the name of a folder to make, got {text!r}", "--out"))
+        raise InputError(Problem(f"expected the name of a folder to make, got {text!r}", key=OUT))
     return Path(text)
 
 
@@ -121,20 +122,19 @@ def run_command(  # noqa: PLR0917 - options
     """Run a scenario: train for real, take the time that the devices would have taken."""
     from splitft.commands import run_scenario
 
-    overrides = [*(set_ or [])]
-    overrides += [f"execution.trainer={trainer}"] if trainer is not None else []
-    overrides += [f"execution.device={device}"] if device is not None else []
-    overrides += [f"execution.memo={str(memo).lower()}"] if memo is not None else []
-    run_scenario(
-        scenario,
-        overrides,
-        out=out,
-        catalogue=catalogue or [],
-        as_json=json_,
-        quiet=quiet,
-        engine=engine,
-        jobs=jobs,
-    )
+    given = {"trainer": trainer, "device": device, "memo": None if memo is None else str(memo).lower()}
+    options = {option: value for option, value in given.items() if value is not None}
+    with naming_options({f"execution.{option}": f"--{option}" for option in options}):
+        run_scenario(
+            scenario,
+            [*(set_ or []), *(f"execution.{option}={value}" for option, value in options.items())],
+            out=out,
+            catalogue=catalogue or [],
+            as_json=json_,
+            quiet=quiet,
+            engine=engine,
+            jobs=jobs,
+        )
 
 
 @app.command("resume")
@@ -233,7 +233,8 @@ def main() -> NoReturn:
 
 def _run_app() -> int:
     try:
-        app()
+        with naming_options({OUT: f"--{OUT}"}):
+            app()
     except InputError as error:
         return _complain(str(error), 2)
     except (Interrupted, KeyboardInterrupt):

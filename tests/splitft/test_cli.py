@@ -374,6 +374,15 @@ def test_an_unexpected_failure_is_told_without_a_traceback(call, monkeypatch):
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize(("option", "value"), [("--device", "gpu"), ("--trainer", "costonly")])
+def test_a_mistake_in_an_option_is_told_at_the_option(option, value, call):
+    code, _, err = call("run", "quickstart", option, value)
+    [problem] = told(err)
+    assert (code, problem.place, problem.key) == (2, option, "")
+    code, _, err = call("run", "quickstart", "--set", f"execution.{option[2:]}={value}")
+    assert (code, places(err)) == (2, [("--set", f"execution.{option[2:]}")])
+
+
 def test_the_version_is_that_of_the_package(call):
     assert call("--version") == (0, f"splitft {version('splitft')}\n", "")
     assert splitft.__version__ == version("splitft")
