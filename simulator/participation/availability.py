@@ -16,6 +16,7 @@ from devices.availability import AvailabilityProfile, mean_share
 from devices.fleets import FleetMixture
 from devices.problems import InputError, Problem
 from devices.units import HOUR_S
+from simulator.data.csv_file import told_at
 from simulator.draws import uniforms
 from simulator.models import beside
 from simulator.participation.durations import Floats
@@ -155,7 +156,8 @@ def availability_model(scenario: Scenario, catalogue: Profiles, num_clients: int
         case BernoulliAvailability():
             process = section.available_frac
         case TraceAvailability():
-            process = read_trace(Path(beside(scenario, section.file)), num_clients)
+            with told_at("file"):
+                process = read_trace(Path(beside(scenario, section.file)), num_clients)
         case _:
             profile = _profile(scenario, catalogue)
             stated = (0.0,) if profile is None or profile.dropout_frac is None else profile.dropout_frac

@@ -374,6 +374,44 @@ def test_an_unexpected_failure_is_told_without_a_traceback(call, monkeypatch):
     assert "Traceback" not in err
 
 
+def test_a_file_whose_ending_alone_is_missing_or_another_is_pointed_out(call):
+    Path("own").mkdir()
+    Path("own/mine.yaml").write_text(FLEET)
+    Path("own/study.yaml").write_text("base: mine\nvary: {rounds: [1, 2]}\n")
+    code, _, err = call("sweep", "own/study.yaml")
+    [problem] = told(err)
+    assert (code, problem.place, problem.key) == (2, "own/study.yaml:1", "base")
+    assert problem.message.endswith("; did you mean 'mine.yaml'?")
+    for command, name in [("run", "own/mine.yml"), ("check", "own/mine"), ("sweep", "own/study")]:
+        code, _, err = call(command, name)
+        assert code == 2
+        assert err.strip().endswith(f"; did you mean '{Path(name).stem}.yaml'?")
+
+
+def test_a_key_that_belongs_elsewhere_is_pointed_out(call):
+    for key, hint in [
+        ("policy.cut=3", "'cut' belongs to kind fixed"),
+        ("selection.deadline_s=3", "'deadline_s' belongs to kind over-commit or deadline"),
+        ("workload.learning_rate=0.1", "'learning_rate' is a key of workload.optimizer"),
+        ("workload.rounds=3", "'rounds' is a key of the top level"),
+        ("max_samples=3", "'max_samples' is a key of workload.validation and of evaluation"),
+        ("workload.batchsize=3", "did you mean 'batch_size'?"),
+    ]:
+        code, _, err = call("check", "quickstart", "--set", key)
+        assert code == 2
+        assert err.strip().endswith(f"; {hint}"), err
+
+
+def test_a_file_that_cannot_be_read_is_told_at_the_key_that_names_it(call):
+    for key in ("network.trace.file", "availability.file"):
+        more = ("--set", "availability.kind=trace") if key.startswith("availability") else ()
+        code, _, err = call("check", "quickstart", *more, "--set", f"{key}=none.csv")
+        assert code == 2
+        assert told(err)[0].place == "--set"
+        assert told(err)[0].key == key
+        assert told(err)[0].message.startswith("none.csv: cannot be read")
+
+
 @pytest.mark.parametrize(("option", "value"), [("--device", "gpu"), ("--trainer", "costonly")])
 def test_a_mistake_in_an_option_is_told_at_the_option(option, value, call):
     code, _, err = call("run", "quickstart", option, value)
