@@ -14,7 +14,6 @@ $(STAMP): pyproject.toml constraints.txt
 
 demo: setup
 	$(BIN)/splitft run quickstart
-	@echo "Pictures: $$(ls -d runs/quickstart-* | tail -n 1)/plots"
 
 # Tests of one file stay in one process, which makes the runs that they share once.
 test: setup

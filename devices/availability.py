@@ -1,5 +1,6 @@
 """When clients are reachable, as plain data; nothing here is simulated."""
 
+import math
 from dataclasses import dataclass
 
 from devices.profiles import Provenance
@@ -34,6 +35,20 @@ class WeibullDuration:
 
 
 Duration = LognormalDuration | HyperexponentialDuration | WeibullDuration
+
+
+def mean_s(duration: Duration) -> float:
+    """Return the mean time in s; infinity where it is more than a number can say."""
+    match duration:
+        case LognormalDuration(ln_mu_s=mu, ln_sigma=sigma):
+            return math.exp(mu + sigma**2 / 2)
+        case HyperexponentialDuration(first_frac=first, mean1_s=mean1, mean2_s=mean2):
+            return first * mean1 + (1 - first) * mean2
+        case _:
+            try:
+                return duration.scale_s * math.gamma(1 + 1 / duration.shape)
+            except OverflowError:
+                return math.inf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,3 +99,12 @@ class AvailabilityProfile:
     confidence: str
     notes: str
     provenance: Provenance
+
+
+def mean_share(profile: AvailabilityProfile) -> float:
+    """Return the mean share of time that clients of an on-off renewal are there in the long run."""
+    if profile.client_beta is not None:
+        a, b = profile.client_beta
+        return a / (a + b)
+    on_s, off_s = mean_s(profile.on[0]), mean_s(profile.off[0])
+    return on_s / (on_s + off_s)

@@ -1,5 +1,6 @@
 """An availability profile as its YAML file states it."""
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
@@ -12,11 +13,15 @@ from devices.availability import (
     HyperexponentialDuration,
     LognormalDuration,
     WeibullDuration,
+    mean_s,
+    mean_share,
 )
 from devices.problems import InputError
 from devices.strict_yaml import Document, validate
 from devices.units import s_from_h
 from devices.values import MOST, STRICT, Above, Confidence, Id, Kind, LnMean, LnSigma, Stated, origin_of
+
+LEAST_MEAN_SHARE = 1e-6  # of time, there and away: an hour in a century
 
 Frac = Annotated[float, Field(ge=0, le=1)]
 
@@ -99,7 +104,7 @@ def availability_profile(document: Document, name: str) -> AvailabilityProfile:
     if stated.dropout_frac is not None and stated.dropout_frac[0] > stated.dropout_frac[1]:
         raise InputError(document.problem("the lowest share comes first", ("dropout_frac",), stated.dropout_frac))
     identity = stated.id or name
-    return AvailabilityProfile(
+    profile = AvailabilityProfile(
         id=identity,
         label=stated.label or identity,
         process=stated.process,
@@ -121,6 +126,26 @@ def availability_profile(document: Document, name: str) -> AvailabilityProfile:
         notes=stated.notes,
         provenance=origin_of(Stated(kind=stated.kind, source=stated.source), None, document.file),
     )
+    if profile.process == "on-off-renewal":
+        _check_renewal(profile, document)
+    return profile
+
+
+def _check_renewal(profile: AvailabilityProfile, document: Document) -> None:
+    """Raise InputError where times are so long or so short beside each other that nobody ever comes, or goes."""
+    for key, duration in (("on", profile.on[0]), ("off", profile.off[0])):
+        if math.isinf(mean_s(duration)):
+            raise InputError(document.problem("the mean of these times is more than a number can say", (key, 0)))
+    share = mean_share(profile)
+    if not LEAST_MEAN_SHARE <= share <= 1 - LEAST_MEAN_SHARE:
+        of_beta = profile.client_beta is not None
+        why = "client_beta" if of_beta else f"{mean_s(profile.on[0]):.3g} s there, {mean_s(profile.off[0]):.3g} s away"
+        told = "always" if share > 0.5 else "never"
+        message = (
+            f"clients would be there practically {told}: a mean share of time of {share:.9g} (by {why}); expected at "
+            f"least {LEAST_MEAN_SHARE:g} of it there, and away. Use `process: always` for clients that never go"
+        )
+        raise InputError(document.problem(message, ("client_beta",) if of_beta else ("on",)))
 
 
 def _seconds(hours: float | None) -> float | None:

@@ -32,10 +32,14 @@ class MeasuredBlock:
         """Return the largest batch that was measured; nothing is said of larger ones."""
         return self.num_tokens[-1]
 
+    @property
+    def sizes(self) -> str:
+        """Return in a few words of which blocks the times are."""
+        return f"hidden_size {self.hidden_size}, linear_weights {self.num_linear_weights}, {self.dtype}"
+
     def __str__(self) -> str:
         """Return in a few words what was measured."""
-        sizes = f"hidden_size {self.hidden_size}, linear_weights {self.num_linear_weights}, {self.dtype}"
-        return f"{sizes}: {self.num_tokens[0]} to {self.most_tokens} tokens"
+        return f"{self.sizes}: {self.num_tokens[0]} to {self.most_tokens} tokens"
 
     def forward(self, num_tokens: int) -> float:
         """Return the seconds of a forward pass; see `backward` for what lies between measurements."""

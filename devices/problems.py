@@ -71,6 +71,10 @@ class Findings:
     def __init__(self) -> None:
         self._problems: list[Problem] = []
 
+    def __bool__(self) -> bool:
+        """Return whether anything is wrong so far."""
+        return bool(self._problems)
+
     def find(self, look: Callable[[], T]) -> Callable[[], T]:
         """Look for one part now; return how to get it."""
         try:
@@ -94,11 +98,20 @@ def _missing() -> Never:
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     """Return `; did you mean 'x'?` for the nearest of the allowed words, or nothing where none is near.
 
-    A word may be near a longer one's beginning: `rpi6` is near `rpi5-8gb`. Of equals the last is taken.
+    A word may be near a longer one's beginning: `rpi6` is near `rpi5-8gb`; marks between its parts may be missing:
+    `rtx3060` is near `rtx-3060-12gb`. Of equals the last is taken.
     """
-    scored = [(_likeness(word.lower(), name.lower()), position, name) for position, name in enumerate(allowed)]
+    scored = [
+        (max(_likeness(word.lower(), name.lower()), _likeness(_bare(word), _bare(name))), position, name)
+        for position, name in enumerate(allowed)
+    ]
     score, _, nearest = max(scored, default=(0.0, 0, ""))
     return f"; did you mean '{nearest}'?" if score >= MIN_LIKENESS else ""
+
+
+def _bare(word: str) -> str:
+    """Return the letters and digits of a word alone."""
+    return "".join(filter(str.isalnum, word.lower()))
 
 
 def _likeness(word: str, name: str) -> float:

@@ -6,7 +6,7 @@ key. It reports one error per union member for one wrong value. And it does not 
 
 import re
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -14,6 +14,8 @@ from pydantic import ValidationError
 
 from devices.problems import Problem, did_you_mean, dotted, shown
 from devices.yaml_events import KeyPath
+
+MAX_PLACES = 2  # that have a key which was misplaced
 
 TAG = "kind"
 """The key that says which member of a union of sections is meant."""
@@ -103,7 +105,9 @@ def _violation(detail: dict[str, Any], model: object) -> _Violation:
         return _Violation(path=(*path, location[-1]), message="this key is required")
     if kind in {"unexpected_keyword_argument", "extra_forbidden"}:
         path, section = _locate(location[:-1], model)
-        message = f"unknown key; allowed: {_choice(location[-1], _keys(section))}"
+        hint = _of_other_kinds(location, model) or _elsewhere(location[-1], path, model)
+        keys = _keys(section)
+        message = f"unknown key; allowed: {', '.join(keys)}{hint or did_you_mean(location[-1], keys)}"
         return _Violation(path=(*path, location[-1]), value=value, message=message)
     path, _ = _locate(location, model)
     if kind == "union_tag_invalid":
@@ -129,6 +133,32 @@ def _untagged(path: KeyPath, value: object) -> _Violation:
 
 def _choice(word: str, allowed: list[str]) -> str:
     return f"{', '.join(allowed)}{did_you_mean(word, allowed)}"
+
+
+def _of_other_kinds(location: tuple[str | int, ...], model: object) -> str:
+    """Return which other kinds of the section have this key, if any: `; 'cut' belongs to kind fixed`."""
+    _, members = _locate(location[:-2], model)
+    key, dataclasses = location[-1], [member for member in members if is_dataclass(member)]
+    having = [member for member in dataclasses if key in _keys([member])]
+    kinds = [str(kind) for member in having for kind in get_args(get_type_hints(member).get(TAG))]
+    return f"; '{key}' belongs to {TAG} {' or '.join(kinds)}" if kinds else ""
+
+
+def _elsewhere(key: str, path: KeyPath, model: object) -> str:
+    """Return where else a key is, if those are few places: `; 'learning_rate' is a key of workload.optimizer`."""
+    places = [dotted(place) or "the top level" for place in _places(key, (), _members(model)) if place != path]
+    return f"; '{key}' is a key of {' and of '.join(places)}" if 0 < len(places) <= MAX_PLACES else ""
+
+
+def _places(key: str, path: KeyPath, members: list[Any]) -> Iterator[KeyPath]:
+    """Yield the sections that have a key, those apart that are of several kinds or in lists."""
+    section = members[0] if len(members) == 1 else None
+    if not is_dataclass(section):
+        return
+    if key in _keys([section]):
+        yield path
+    for name in _keys([section]):
+        yield from _places(key, (*path, name), _child([section], name))
 
 
 def _locate(location: tuple[str | int, ...], model: object) -> tuple[KeyPath, list[Any]]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from devices.catalogue.lookup import Catalogue
+from devices.catalogue.plausible import doubts
 from devices.defaults import defaults
 from devices.fleets import Fleet, FleetEntry, FleetMixture, Throttle, explicit_fleet, mixture_fleet
 from devices.power import with_assumed_power
@@ -64,6 +65,7 @@ def hardware(scenario: Scenario, catalogue_folders: Sequence[Path]) -> Hardware:
     availability = found.find(lambda: _availability(scenario, catalogue, fleet))
     found.find(lambda: check_devices_named(scenario, fleet()))
     found.tell()
+    notes += _doubts(catalogue, [device.id for device in (*fleet().device_table, server())])
     if scenario.fleet.mixture is not None:
         notes += filter(None, [unused_variation(catalogue.fleet(scenario.fleet.mixture), scenario.costs)])
     return Hardware(
@@ -75,6 +77,12 @@ def hardware(scenario: Scenario, catalogue_folders: Sequence[Path]) -> Hardware:
         variation=_variation(scenario, catalogue),
         notes=tuple(notes),
     )
+
+
+def _doubts(catalogue: Catalogue, devices: Sequence[str]) -> list[str]:
+    """Return what of the user's own devices is likely a slip of units."""
+    own = [name for name in dict.fromkeys(devices) if catalogue.is_own("devices", name)]
+    return [doubt for name in own for doubt in doubts(catalogue.device(name))]
 
 
 def _server_device(scenario: Scenario, catalogue: Catalogue) -> DeviceProfile:

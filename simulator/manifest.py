@@ -17,7 +17,7 @@ LIBRARIES = ("splitft", "simpy", "numpy", "pandas", "pyarrow", "tokenizers", "to
 
 
 def describe(setting: Setting, numerics: str | None) -> dict[str, Any]:
-    """Return what is known of a run before it starts: scenario, hardware, contents, fingerprint, versions.
+    """Return what is known of a run before it starts: scenario, hardware, contents, fingerprint, notes, versions.
 
     Args:
         setting: what the run works with.
@@ -31,6 +31,7 @@ def describe(setting: Setting, numerics: str | None) -> dict[str, Any]:
         "hardware": hardware,
         "content": content,
         "fingerprint": fingerprint(setting, hardware, content),
+        "notes": list(setting.notes),
         "trained_parameters": [_trained(setting, cut) for cut in range(1, setting.shape.num_blocks)],
         "numerics": numerics,
         "versions": {"python": sys.version.split()[0], **{library: version(library) for library in LIBRARIES}},

@@ -17,6 +17,7 @@ from pydantic import ValidationError, model_validator
 from pydantic.dataclasses import dataclass
 from ruamel.yaml import YAML
 
+from devices.file_kinds import refuse_other
 from devices.problems import InputError, Problem, did_you_mean
 from devices.pydantic_errors import problems_of
 from devices.strict_yaml import Document, read_document, validate
@@ -163,7 +164,9 @@ class Scenario(ScenarioFile):
                 problem is named.
         """
         path, folder = find(source)
-        scenario = cls.of(read_document(path), overrides, folder=folder, name=str(source))
+        document = read_document(path)
+        refuse_other(document, "scenario")
+        scenario = cls.of(document, overrides, folder=folder, name=str(source))
         return dataclasses.replace(scenario, file=None if folder is None else folder / path.name)
 
     @classmethod
@@ -267,8 +270,12 @@ def fingerprint_payload(scenario: Scenario) -> str:
     return json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
-def find(source: str | Path) -> tuple[Path, Path | None]:
+def find(source: str | Path, beside: Path | None = None) -> tuple[Path, Path | None]:
     """Return the file of a scenario, and the folder in which a user's own files lie; None for a shipped one.
+
+    Args:
+        source: its name or path.
+        beside: a folder that paths are relative to, before the working folder.
 
     Raises:
         InputError: There is no such scenario.
@@ -277,14 +284,25 @@ def find(source: str | Path) -> tuple[Path, Path | None]:
         return FOLDER / f"{source}.yaml", None
     if not str(source):
         raise InputError(Problem("expected the name of a shipped scenario or of a YAML file, got ''"))
-    path = Path(source)
-    with suppress(OSError):  # such as a name that is too long
-        if path.is_dir():
-            raise InputError(Problem("is a folder; name the YAML file in it", str(source)))
-        if path.exists():
-            return path, path.resolve().parent
-    known = f"shipped scenarios: {', '.join(shipped())}{did_you_mean(path.stem, shipped())}"
+    places = [Path(source)] if beside is None else [beside / source, Path(source)]
+    for path in places:
+        with suppress(OSError):  # such as a name that is too long
+            if path.is_dir():
+                raise InputError(Problem("is a folder; name the YAML file in it", str(source)))
+            if path.exists():
+                return path, path.resolve().parent
+    near = near_file(places[0]) or did_you_mean(Path(source).stem, shipped())
+    known = f"shipped scenarios: {', '.join(shipped())}{near}"
     raise InputError(Problem(f"no such file, and no shipped scenario of this name; {known}", str(source)))
+
+
+def near_file(path: Path) -> str:
+    """Return `; did you mean 'mine.yaml'?` where only the ending of a file's name is missing or another; or nothing."""
+    endings = (".yaml", ".yml")
+    names = [f"{path.name}{ending}" for ending in endings] + [f"{path.stem}{ending}" for ending in endings]
+    with suppress(OSError, ValueError):  # a name that no file can have
+        return next((f"; did you mean '{name}'?" for name in names if path.with_name(name).is_file()), "")
+    return ""
 
 
 def _with_kinds(document: Document) -> Document:

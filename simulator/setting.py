@@ -171,7 +171,12 @@ class Setting:
 
 
 def resolve(
-    scenario: Scenario, *, catalogue: Sequence[Path] = (), on_tokens: OnTokens | None = None, cache: Path = CACHE
+    scenario: Scenario,
+    *,
+    catalogue: Sequence[Path] = (),
+    on_tokens: OnTokens | None = None,
+    cache: Path = CACHE,
+    must_fit: bool = True,
 ) -> Setting:
     """Return everything that a run of the scenario works with.
 
@@ -180,16 +185,20 @@ def resolve(
         catalogue: folders with the user's own profiles, besides the scenario's own folder.
         on_tokens: told about progress where the dataset has to be tokenised.
         cache: folder for tokenised datasets.
+        must_fit: whether a scenario that does not fit into its devices is refused; else `Setting.fit` has why, and
+            the setting is to be looked at, not run.
 
     Raises:
         InputError: something that the scenario names cannot be found or used, or does not fit together; everything
             that can be known of it is told.
     """
     with scenario.placing_problems():
-        return _resolved(scenario, catalogue, on_tokens, cache)
+        return _resolved(scenario, catalogue, on_tokens, cache, must_fit=must_fit)
 
 
-def _resolved(scenario: Scenario, catalogue: Sequence[Path], on_tokens: OnTokens | None, cache: Path) -> Setting:
+def _resolved(
+    scenario: Scenario, catalogue: Sequence[Path], on_tokens: OnTokens | None, cache: Path, *, must_fit: bool
+) -> Setting:
     found = Findings()
     used = found.find(lambda: models(scenario))
     machines = found.find(lambda: hardware(scenario, catalogue))
@@ -200,6 +209,8 @@ def _resolved(scenario: Scenario, catalogue: Sequence[Path], on_tokens: OnTokens
     memory = found.find(lambda: _memory(scenario, used(), data().longest_tokens))
     measured = found.find(lambda: _measured(scenario, used(), machines(), data().longest_tokens))
     fits = found.find(lambda: fit(scenario, memory(), machines().fleet, machines().server))
+    if must_fit or found:
+        found.find(lambda: fits().check())
     found.tell()
     return Setting(
         scenario=scenario,

@@ -13,11 +13,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from devices.file_kinds import refuse_other
 from devices.problems import InputError, Problem, did_you_mean
 from devices.strict_yaml import Document, KeyPath, read_document, validate
 from devices.values import own_id
 from simulator.overrides import SOURCE, apply_overrides, parse_overrides
-from simulator.scenario import Scenario, find
+from simulator.scenario import Scenario, find, near_file
 from simulator.sections.machines import SeedSection
 from simulator.study_file import StudyFile, check_file, combinations
 from simulator.vary import short
@@ -100,12 +101,13 @@ def load_study(source: str | Path, changes: Mapping[str, Any] | None = None) -> 
     """
     path, folder = _find(source)
     document = read_document(path)
+    refuse_other(document, "study")
     file = validate(StudyFile, document)
     return _study(file, document, folder, changes or {})
 
 
 def quick_study(
-    base: str,
+    base: str | Path,
     vary: Mapping[str, Sequence[Any]],
     *,
     seeds: int = 1,
@@ -118,7 +120,12 @@ def quick_study(
         InputError: something cannot be used.
     """
     named = name or f"{_as_id(Path(base).stem)}-sweep"
-    data = {"name": named, "base": base, "vary": {key: list(values) for key, values in vary.items()}, "seeds": seeds}
+    data = {
+        "name": named,
+        "base": str(base),
+        "vary": {key: list(values) for key, values in vary.items()},
+        "seeds": seeds,
+    }
     document = Document(json.loads(json.dumps(data)), "--vary", {})
     return _study(validate(StudyFile, document), document, None, set or {})
 
@@ -149,16 +156,17 @@ def _find(source: str | Path) -> tuple[Path, Path | None]:
     path = Path(source)
     if path.is_file():
         return path, path.resolve().parent
-    hint = f"shipped studies: {', '.join(known)}{did_you_mean(path.stem, known)}"
+    hint = f"shipped studies: {', '.join(known)}{near_file(path) or did_you_mean(path.stem, known)}"
     raise InputError(Problem(f"no such file, and no shipped study of this name; {hint}", str(source)))
 
 
 def _study(file: StudyFile, document: Document, folder: Path | None, changes: Mapping[str, Any]) -> Study:
     check_file(file, document, changes)
-    base_file, base_folder = find(_beside(file.base, folder))
+    base_file, base_folder = _base(file.base, document, folder)
     fixed = {**file.set, **changes}
     varied_values = combinations(file, document)
     base = read_document(base_file)
+    refuse_other(base, "scenario")
     seeds = _seeds(file, base, fixed)
     if file.seeds != 1:  # a part of the seed that is set is where repetitions start from
         fixed = {key: value for key, value in fixed.items() if key.partition(".")[0] != "seed"}
@@ -206,10 +214,18 @@ def _places(file: StudyFile, document: Document, changes: Mapping[str, Any]) -> 
     return {key: (document.file, place.line) for key, place in reversed(found) if key not in changes}
 
 
-def _beside(base: str, folder: Path | None) -> str:
-    """Return a scenario's file as the study's file means it: relative to itself, where there is one."""
-    beside = None if folder is None else folder / base
-    return str(beside) if beside is not None and beside.is_file() else base
+def _base(base: str, document: Document, folder: Path | None) -> tuple[Path, Path | None]:
+    """Return a scenario's file as the study's file means it, relative to itself where there is one, and its folder.
+
+    Raises:
+        InputError: there is no such scenario.
+    """
+    try:
+        return find(base, folder)
+    except InputError as error:
+        if folder is None:
+            raise
+        raise InputError(*(document.problem(problem.message, ("base",), base) for problem in error.problems)) from None
 
 
 def _seeds(file: StudyFile, base: Document, fixed: Mapping[str, Any]) -> list[SeedSection]:

@@ -10,11 +10,13 @@ Names load their modules when they are first used, so that importing this packag
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    __version__: str
     from devices.problems import InputError
     from simulator.scenario import Scenario
     from simulator.study import load_study, quick_study
@@ -56,6 +58,8 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     """Import the module that holds a public name and return what it names."""
+    if name == "__version__":
+        return version("splitft")
     if name not in _HOMES:
         raise AttributeError(f"module 'splitft' has no attribute {name!r}; it has {', '.join(__all__)}")
     return getattr(import_module(_HOMES[name]), name)
@@ -63,7 +67,7 @@ def __getattr__(name: str) -> object:
 
 def __dir__() -> list[str]:
     """List the public names."""
-    return list(__all__)
+    return [*__all__, "__version__"]
 
 
 def _refuse_shadows() -> None:

@@ -18,19 +18,21 @@ from simulator.scenario import Scenario
 from simulator.setting import OnTokens, Setting, resolve
 from splitft.engines import EngineName, Spread, spread_by
 from splitft.finished import Run
+from splitft.options import OUT
 from splitft.work import NOBODY, Learn, Watch, learning_of, numerics_of
 
 OnProgress = Callable[[Progress], None]
 OnStep = Callable[[int], None]
 
-OUT = "--out"
+Folders = str | Path | Sequence[str | Path]
+"""One folder, or several."""
 
 
 def run(
     scenario: Scenario | str | Path,
     out: str | Path | None = None,
     *,
-    catalogue: Sequence[str | Path] = (),
+    catalogue: Folders = (),
     engine: EngineName = "local",
     jobs: int | None = None,
     on_progress: OnProgress | None = None,
@@ -42,7 +44,7 @@ def run(
     Args:
         scenario: what to run; a text or path is the name of a shipped scenario or a YAML file, as for `Scenario.load`.
         out: folder to make for the run; None keeps everything in memory.
-        catalogue: folders with your own devices, networks and fleets.
+        catalogue: folder or folders with your own devices, networks and fleets.
         engine: `local`, or `ray` to divide the clients of a round between the workers of a Ray cluster.
         jobs: how many workers; None: as many as the cluster has room for.
         on_progress: called after every round.
@@ -57,7 +59,7 @@ def run(
         scenario = Scenario.load(scenario)
     if not isinstance(scenario, Scenario):
         raise TypeError(f"scenario: expected a Scenario, a name or a path, got {type(scenario).__name__}")
-    folder, catalogue_folders = None if out is None else Path(out), [Path(path) for path in catalogue]
+    folder, catalogue_folders = None if out is None else Path(out), folders(catalogue)
     refuse_existing(folder)
     spread = spread_by(engine, jobs)
     setting = resolve(scenario, catalogue=catalogue_folders, on_tokens=on_tokens)
@@ -156,7 +158,9 @@ class InterruptedRun:
     def resolve(self, on_tokens: OnTokens | None = None) -> Setting:
         """Return what the run works with, found as when it began; see `simulator.setting.resolve`."""
         with working_in(self._origin.working_folder):
-            return resolve(self.scenario, catalogue=self._origin.catalogue, on_tokens=on_tokens)
+            setting = resolve(self.scenario, catalogue=self._origin.catalogue, on_tokens=on_tokens)
+        noted = read_meta(self.folder).get("notes", ())  # what overrides left out is known from there alone
+        return dataclasses.replace(setting, notes=tuple(dict.fromkeys((*noted, *setting.notes))))
 
     def go_on(
         self, setting: Setting, watch: Watch = NOBODY, *, plots: bool = True, spread: Spread | None = None
@@ -205,19 +209,19 @@ def load_run(folder: str | Path) -> Run:
         return Run(read_run(Path(folder)))
 
 
-def refuse_existing(folder: Path | None) -> None:
-    """Raise InputError where the folder of a run to come exists already, or cannot be made."""
+def refuse_existing(folder: Path | None, who: str = "a run") -> None:
+    """Raise InputError where a folder to come exists already, or cannot be made; `who` says what for it is."""
     if folder is None:
         return
     try:
         taken = folder.exists()
         parent = next(parent for parent in folder.absolute().parents if parent.exists())
     except OSError as error:  # such as a name that is too long
-        raise InputError(Problem(f"{shown(str(folder))} cannot be made: {error.strerror}", OUT)) from None
+        raise InputError(Problem(f"{shown(str(folder))} cannot be made: {error.strerror}", key=OUT)) from None
     if taken:
-        raise exists(folder)
+        raise exists(folder, who)
     if not (parent.is_dir() and os.access(parent, os.W_OK)):
-        raise InputError(Problem(f"{folder} cannot be made: {parent} is not a folder that you may write to", OUT))
+        raise InputError(Problem(f"{folder} cannot be made: {parent} is not a folder that you may write to", key=OUT))
 
 
 def execute(
@@ -255,12 +259,18 @@ def _new_writer(folder: Path | None, head: dict[str, object], detail: str, lock:
         assert folder is not None  # only a folder can be there already
         raise exists(folder) from None
     except RunFolderError as error:
-        raise InputError(Problem(str(error), OUT)) from None
+        raise InputError(Problem(str(error), key=OUT)) from None
 
 
-def exists(folder: Path) -> FolderExistsError:
-    """Return the error that says that the folder of a run or study to come is there already."""
-    return FolderExistsError(Problem(f"{folder} exists; a run never writes into a folder that is there", OUT))
+def exists(folder: Path, who: str = "a run") -> FolderExistsError:
+    """Return the error that says that the folder to come of a run, a study or an export is there already."""
+    return FolderExistsError(Problem(f"{folder} exists; {who} never writes into a folder that is there", key=OUT))
+
+
+def folders(catalogue: Folders) -> list[Path]:
+    """Return the user's folders of profiles, of which one may be named alone."""
+    named = [catalogue] if isinstance(catalogue, str | Path) else catalogue
+    return [Path(path) for path in named]
 
 
 def _ignore(_news: object) -> None:

@@ -8,20 +8,39 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
+import splitft
 from devices.problems import FULL_DISK, InputError, Problem, shown
 from simulator.engines.lost import LostError
 from splitft.caching import cache_app
 from splitft.listing import devices_app, fleets_app, networks_app, scenarios_app
 from splitft.model_listing import models_app
+from splitft.options import OUT, naming_options
 from splitft.study_cli import compare_command, plot_command, studies_app, sweep_command, table_command
 
+
+class Interrupted(Exception):  # noqa: N818 - no error
+    """The user has interrupted a command."""
+
+
+class Commands(TyperGroup):
+    """All commands. Typer would end an interrupted one without a word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt as error:
+            raise Interrupted from error
+
+
 app = typer.Typer(
+    cls=Commands,
     name="splitft",
-    help="Real split LoRA fine-tuning under a simulated clock: what would it take on these devices and networks?",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -48,10 +67,26 @@ CatalogueOption = Annotated[
 ]
 
 
+def _version(asked: bool) -> None:
+    """Print the version and end, where it was asked for."""
+    if asked:
+        typer.echo(f"splitft {splitft.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def every_command(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Real split LoRA fine-tuning under a simulated clock: what would it take on these devices and networks?"""
+
+
 def _folder(text: str) -> Path:
     """Return the folder that an option names."""
     if not text.strip():
-        raise InputError(Problem(f"expected the name of a folder to make, got {text!r}", "--out"))
+        raise InputError(Problem(f"expected the name of a folder to make, got {text!r}", key=OUT))
     return Path(text)
 
 
@@ -87,20 +122,19 @@ def run_command(  # noqa: PLR0917 - options
     """Run a scenario: train for real, take the time that the devices would have taken."""
     from splitft.commands import run_scenario
 
-    overrides = [*(set_ or [])]
-    overrides += [f"execution.trainer={trainer}"] if trainer is not None else []
-    overrides += [f"execution.device={device}"] if device is not None else []
-    overrides += [f"execution.memo={str(memo).lower()}"] if memo is not None else []
-    run_scenario(
-        scenario,
-        overrides,
-        out=out,
-        catalogue=catalogue or [],
-        as_json=json_,
-        quiet=quiet,
-        engine=engine,
-        jobs=jobs,
-    )
+    given = {"trainer": trainer, "device": device, "memo": None if memo is None else str(memo).lower()}
+    options = {option: value for option, value in given.items() if value is not None}
+    with naming_options({f"execution.{option}": f"--{option}" for option in options}):
+        run_scenario(
+            scenario,
+            [*(set_ or []), *(f"execution.{option}={value}" for option, value in options.items())],
+            out=out,
+            catalogue=catalogue or [],
+            as_json=json_,
+            quiet=quiet,
+            engine=engine,
+            jobs=jobs,
+        )
 
 
 @app.command("resume")
@@ -199,10 +233,11 @@ def main() -> NoReturn:
 
 def _run_app() -> int:
     try:
-        app()
+        with naming_options({OUT: f"--{OUT}"}):
+            app()
     except InputError as error:
         return _complain(str(error), 2)
-    except KeyboardInterrupt:
+    except (Interrupted, KeyboardInterrupt):
         return _complain("interrupted", 130)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone; say no more

@@ -34,6 +34,7 @@ def closing_table(run: Run, setting: Setting) -> Table:
         *((f"perplexity {target.perplexity:g}", _reached(target)) for target in summary.targets),
         *_slowest(summary),
         *_discarded(run),
+        *(("not enough memory", outcome) for outcome in setting.fit.outcomes),
         *_parameters(run, setting),
         ("cut changes", str(summary.num_cut_changes)),
         *([("performance term", missing)] if (missing := missing_performance(setting.scenario)) else []),

@@ -8,9 +8,10 @@ from pathlib import Path
 import typer
 
 from devices.problems import InputError, Problem
+from simulator.records.runs import read_meta
 from simulator.scenario import Scenario
 from simulator.setting import Setting, resolve
-from splitft.api import load_run, open_interrupted, refuse_existing, run_setting
+from splitft.api import load_run, open_interrupted, refuse_existing, run_setting, told_to_users
 from splitft.checking import check_json, check_tables
 from splitft.closing import closing_table
 from splitft.engines import Spread, spread_by
@@ -20,6 +21,9 @@ from splitft.replaying import replay_into, replay_setting
 from splitft.run_folders import find_run, find_study, is_finished, next_folder, work_into
 from splitft.show import console
 from splitft.work import Watch
+
+USES = {"device": "fleet.clients.0.device", "network": "fleet.clients.0.network", "fleet": "fleet.mixture"}
+"""Keys of a scenario under which a file of the user's is used, by what it states."""
 
 
 def run_scenario(
@@ -91,14 +95,21 @@ def replay_run(name: str, overrides: Sequence[str], *, out: Path | None, as_json
 
 
 def check_scenario(source: str, overrides: Sequence[str], *, catalogue: Sequence[Path], as_json: bool) -> None:
-    """Print what a scenario resolves to and what it would cost; run nothing."""
-    setting = resolve(Scenario.load(source, overrides), catalogue=catalogue)
+    """Print what a scenario resolves to and what it would cost; run nothing.
+
+    Raises:
+        InputError: the scenario cannot be run; where it is memory that does not suffice, this has been printed before.
+    """
+    scenario = Scenario.load(source, overrides)
+    setting = resolve(scenario, catalogue=catalogue, must_fit=False)
     if as_json:
         typer.echo(json.dumps(check_json(setting), indent=2, ensure_ascii=False))
-        return
-    _tell(setting, quiet=False)
-    for part in check_tables(setting):
-        console().print(part)
+    else:
+        _tell(setting, quiet=False)
+        for part in check_tables(setting):
+            console().print(part)
+    with scenario.placing_problems():  # what does not fit is told below the tables that say why
+        setting.fit.check()
 
 
 def new_file(kind: str, name: str) -> None:
@@ -116,8 +127,12 @@ def new_file(kind: str, name: str) -> None:
     except OSError as error:
         reason = "exists" if isinstance(error, FileExistsError) else error.strerror
         raise InputError(Problem(f"cannot be written: {reason}", file=str(path))) from None
-    command = {"scenario": "run", "study": "sweep"}.get(kind, "devices check")
+    command = {"scenario": "run", "study": "sweep"}.get(kind, f"{kind}s check")
     typer.echo(f"Wrote {path}. Edit it, then: splitft {command} {path}")
+    if kind in USES:
+        typer.echo(
+            f"Use it: --catalogue . --set {USES[kind]}={name} (a scenario's file beside it needs no --catalogue)"
+        )
 
 
 def _close(run: Run, setting: Setting, folder: Path, *, as_json: bool, quiet: bool) -> None:
@@ -129,7 +144,8 @@ def _close(run: Run, setting: Setting, folder: Path, *, as_json: bool, quiet: bo
 
 
 def _print_summary(run: Run, folder: Path) -> None:
-    typer.echo(json.dumps({"folder": str(folder), **run.summary.to_json()}, indent=2, ensure_ascii=False))
+    told = {"folder": str(folder), "notes": list(run.notes), **run.summary.to_json()}
+    typer.echo(json.dumps(told, indent=2, ensure_ascii=False))
 
 
 @contextmanager
@@ -137,12 +153,21 @@ def _saying_how_to_go_on(folder: Path) -> Iterator[None]:
     """Where a run stops early and has left a folder, say how to go on with it."""
     try:
         yield
-    except InputError:
+    except InputError as error:
+        if (folder / "run.json").exists() and {problem.key for problem in error.problems} & _own_code(folder):
+            what_now = "a resume would refuse other code: mend it, then start a new run"
+            typer.echo(f"{folder} keeps what was done until the code failed; {what_now}", err=True)
         raise
     except BaseException:
         if (folder / "run.json").exists():
             typer.echo(f"{folder} keeps what was done; go on with: splitft resume {folder}", err=True)
         raise
+
+
+def _own_code(folder: Path) -> set[str]:
+    """Return the keys under which a run names the user's own code."""
+    with told_to_users():
+        return set(read_meta(folder)["content"].get("own_code", ()))
 
 
 def _watch(progress: RunProgress, setting: Setting) -> Watch:

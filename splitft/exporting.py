@@ -32,7 +32,7 @@ def export_run(name: str, *, merge: bool, out: Path | None) -> None:
     if not (adapter / ADAPTER_CONFIG).exists():
         raise InputError(Problem(f"{run.folder} has no adapter: nothing was learned (execution.trainer: cost-only)"))
     target = out or Path(f"{run.folder.resolve().name}-{'merged' if merge else 'adapter'}")
-    refuse_existing(target)
+    refuse_existing(target, "an export")
     with _made_whole(target) as folder:
         if merge:
             _merge(run.records, adapter, folder)

@@ -44,6 +44,14 @@ class Run:
         return self.records.evals
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of how the scenario was read, such as clients that take no part for want of memory.
+
+        Empty for a run of a version that did not keep it.
+        """
+        return tuple(self.records.meta.get("notes", ()))
+
+    @property
     def summary(self) -> RunSummary:
         """The totals: simulated time, bytes, losses, targets, the slowest client."""
         return summarise(self.records)

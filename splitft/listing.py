@@ -11,7 +11,7 @@ import typer
 from devices.availability import AvailabilityProfile
 from devices.catalogue.lookup import Catalogue
 from devices.networks import Spread
-from devices.profiles import Provenance
+from devices.profiles import DeviceProfile, Provenance
 from splitft.show import GIB, console, mbit_per_s, milliseconds, table, tflops
 
 CatalogueOption = Annotated[
@@ -83,11 +83,16 @@ def show_device(device: Name, catalogue: CatalogueOption = None, json_: JsonOpti
 
 
 @devices_app.command("check")
-def check_device(file: Annotated[Path, typer.Argument(help="A YAML file of yours.")]) -> None:
+@networks_app.command("check")
+@fleets_app.command("check")
+def check_profile(file: Annotated[Path, typer.Argument(help="A YAML file of yours.")]) -> None:
     """Check a file of yours: a device, network, fleet or availability profile."""
     from devices.catalogue.own_files import check_file, word_of
+    from devices.catalogue.plausible import doubts
 
     profile = check_file(file)
+    for doubt in doubts(profile) if isinstance(profile, DeviceProfile) else ():
+        typer.echo(f"warning: {doubt}", err=True)
     typer.echo(f"{file}: good: {word_of(profile)} '{profile.id}'")
     _show(profile, as_json=False)
 

@@ -15,6 +15,7 @@ from simulator.run import Progress as RoundProgress
 from simulator.scenario import Scenario
 from simulator.setting import Setting
 from splitft.bar import Bar
+from splitft.plain_lines import PlainLines
 from splitft.show import console, duration
 
 BAR_WIDTH = 10
@@ -29,7 +30,10 @@ class StateColumn(ProgressColumn):
 
 
 class RunProgress(Bar):
-    """Shows how far a run is, on standard error; nothing where `shown` is false."""
+    """Shows how far a run is, on standard error; nothing where `shown` is false.
+
+    Where that is no terminal, a plain line now and then stands in for the bar.
+    """
 
     def __init__(self, scenario: Scenario, *, shown: bool) -> None:
         terminal = console(to_stderr=True)
@@ -43,6 +47,7 @@ class RunProgress(Bar):
             terminal=terminal,
             shown=shown and terminal.is_terminal,  # elsewhere it would leave an empty line behind
         )
+        self._lines = PlainLines(terminal, shown=shown and not terminal.is_terminal)
         self._task = self._bar.add_task("preparing", total=None, state="")
         self._num_rounds = scenario.rounds
         self._round = 0  # the last one that is finished
@@ -54,11 +59,13 @@ class RunProgress(Bar):
     def on_tokens(self, done: int, total: int) -> None:
         """Show how many samples are tokenised."""
         self._bar.update(self._task, description="reading text", completed=done, total=total)
+        self._lines.say(f"reading text: {done:,} of {total:,} samples")
         if done == total:
             self._bar.reset(self._task, description="preparing", total=None)
 
     def expect(self, setting: Setting) -> None:
         """Learn how many training steps there are in a round: at most, where who takes part is not known before."""
+        self._lines.begin()
         scenario = setting.scenario
         self._steps_of_round = largest_cohort(scenario.selection, len(setting.fleet)) * scenario.workload.local_steps
 
@@ -84,10 +91,7 @@ class RunProgress(Bar):
             self._bar.console.print(f"note: {note}", soft_wrap=True)
 
     def _show(self) -> None:
-        self._bar.update(
-            self._task,
-            description=f"round {min(self._round + 1, self._num_rounds)}/{self._num_rounds}",
-            completed=self._round * self._steps_of_round + self._num_steps,
-            total=self._num_rounds * self._steps_of_round,
-            state=self._state,
-        )
+        where = f"round {min(self._round + 1, self._num_rounds)}/{self._num_rounds}"
+        done, total = self._round * self._steps_of_round + self._num_steps, self._num_rounds * self._steps_of_round
+        self._bar.update(self._task, description=where, completed=done, total=total, state=self._state)
+        self._lines.say(", ".join(filter(None, [where, self._state])), done / total)

@@ -21,15 +21,18 @@ from simulator.scenario import Scenario, to_mapping
 from simulator.setting import Setting, resolve
 from simulator.study import Case, Study, check_cases, load_study, refuse_twins
 from simulator.study_folder import StudyFolder
-from splitft.api import OUT, exists, load_run, refuse_existing, told_to_users, working_in
+from splitft.api import Folders, exists, folders, load_run, refuse_existing, told_to_users, working_in
 from splitft.casework import attempt_in
 from splitft.engines import EngineName, code_path
 from splitft.finished import Run
+from splitft.options import OUT
 from splitft.work import numerics_of
 from workloads.machine import device_name, num_cores
 from workloads.store import store_variables
 
 OnNews = Callable[[News], None]
+
+STUDY = "a study"
 
 
 class SweptStudy:
@@ -81,7 +84,7 @@ def sweep(
     *,
     jobs: int | None = None,
     engine: EngineName = "local",
-    catalogue: Sequence[str | Path] = (),
+    catalogue: Folders = (),
     plots: bool = False,
 ) -> SweptStudy:
     """Run all cases of a study into a new folder and return what came out.
@@ -91,16 +94,14 @@ def sweep(
         out: folder to make for it.
         jobs: cases at work at the same time; None: one for each core, or one where there is a GPU.
         engine: `local`, or `ray` for a Ray cluster.
-        catalogue: folders with your own devices, networks and fleets.
+        catalogue: folder or folders with your own devices, networks and fleets.
         plots: whether pictures of each run are drawn.
 
     Raises:
         InputError: something cannot be used; nothing has been run.
     """
     asked = study if isinstance(study, Study) else load_study(study)
-    return begin_sweep(
-        asked, Path(out), [Path(path) for path in catalogue], Settings(jobs=jobs, engine=engine, plots=plots)
-    )
+    return begin_sweep(asked, Path(out), folders(catalogue), Settings(jobs=jobs, engine=engine, plots=plots))
 
 
 def load_swept(folder: str | Path) -> SweptStudy:
@@ -170,18 +171,18 @@ def begin_sweep(study: Study, path: Path, catalogue: Sequence[Path], settings: S
         FolderExistsError: the folder is there, even if it was made a moment ago.
         InputError: something cannot be used; nothing has been written.
     """
-    refuse_existing(path)
+    refuse_existing(path, STUDY)
     check_metrics(study)
     preview = _check(study, study.cases, catalogue, settings)
     refuse_twins(preview.twins, study.name, "; another key overrides what they vary, or a default is spelt out")
     try:
         folder = StudyFolder.create(path, study, catalogue)
     except FileExistsError:
-        raise exists(path) from None
+        raise exists(path, STUDY) from None
     except OSError as error:
         if error.errno in FULL_DISK:
             raise
-        raise InputError(Problem(f"{path} cannot be made: {error.strerror}", OUT)) from None
+        raise InputError(Problem(f"{path} cannot be made: {error.strerror}", key=OUT)) from None
     with _locked(folder):
         return _run(folder, study.cases, preview, settings)
 

@@ -13,8 +13,8 @@ from simulator.overrides import parse_overrides
 from simulator.records.studies import is_study
 from simulator.study import Study, load_study, quick_study
 from simulator.vary import parse_vary
-from splitft.api import OUT
 from splitft.engines import engine_named
+from splitft.options import OUT
 from splitft.run_folders import STUDIES, find_study, work_into
 from splitft.show import console
 from splitft.studies import Settings, SweptStudy, begin_sweep, resume_sweep
@@ -63,7 +63,7 @@ def sweep_study(
 def _begun(study: Study, out: Path | None, catalogue: Sequence[Path], settings: Settings) -> tuple[SweptStudy, Path]:
     """Sweep into a folder, or into the next one that nobody else takes in the same moment."""
     if out is not None and is_study(out):
-        raise InputError(Problem(f"{out} holds a study already; go on with it by: splitft sweep {out}", OUT))
+        raise InputError(Problem(f"{out} holds a study already; go on with it by: splitft sweep {out}", key=OUT))
 
     def work(folder: Path) -> SweptStudy:
         return _told(folder, lambda: begin_sweep(study, folder, catalogue, settings))

@@ -7,14 +7,19 @@ from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColum
 from simulator.engines.news import News
 from simulator.study import Case
 from splitft.bar import Bar
+from splitft.plain_lines import PlainLines
 from splitft.show import console
 from splitft.studies import Preview
 
 
 class StudyProgress(Bar):
-    """Shows how far a sweep is, on standard error; nothing where `shown` is false. A round of any case is one step."""
+    """Shows how far a sweep is, on standard error; nothing where `shown` is false. A round of any case is one step.
+
+    Where that is no terminal, a plain line now and then stands in for the bar.
+    """
 
     def __init__(self, *, shown: bool) -> None:
+        terminal = console(to_stderr=True)
         super().__init__(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -23,9 +28,10 @@ class StudyProgress(Bar):
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            terminal=console(to_stderr=True),
-            shown=shown,
+            terminal=terminal,
+            shown=shown and terminal.is_terminal,
         )
+        self._lines = PlainLines(terminal, shown=shown and not terminal.is_terminal)
         self._task = self._bar.add_task("checking cases", total=None, state="")
         self._shown = shown
         self._num_rounds: dict[str, int] = {}
@@ -35,11 +41,13 @@ class StudyProgress(Bar):
     def on_check(self, done: int, total: int) -> None:
         """Show how many cases have been found good."""
         self._bar.update(self._task, completed=done, total=total)
+        self._lines.say(f"checking cases: {done:,} of {total:,}")
 
     def on_start(self, cases: Sequence[Case], preview: Preview) -> None:
         """Learn what is to come, and show what a user should know of it."""
         self._num_rounds = {case.id: preview.num_rounds[case.id] for case in cases}
         self._bar.reset(self._task, total=sum(self._num_rounds.values()))
+        self._lines.begin()
         if self._shown:
             for note in preview.notes:
                 self._bar.console.print(f"note: {note}", soft_wrap=True)
@@ -60,8 +68,9 @@ class StudyProgress(Bar):
         self._show()
 
     def _show(self) -> None:
-        self._bar.update(
-            self._task,
-            description=f"case {min(self._num_ended + 1, len(self._num_rounds))}/{len(self._num_rounds)}",
-            state=f"{self._num_failed} failed" if self._num_failed else "",
-        )
+        where = f"case {min(self._num_ended + 1, len(self._num_rounds))}/{len(self._num_rounds)}"
+        failed = f"{self._num_failed} failed" if self._num_failed else ""
+        self._bar.update(self._task, description=where, state=failed)
+        done, total = sum(self._done.values()), sum(self._num_rounds.values())
+        rounds = f"{done:,} of {total:,} rounds"
+        self._lines.say(", ".join(filter(None, [where, rounds, failed])), done / total if total else None)

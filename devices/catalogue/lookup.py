@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -29,6 +30,7 @@ PROFILES: Mapping[str, Callable[[Document, str], Any]] = {
     "fleets": fleet_mixture,
     "availability": availability_profile,
 }
+LISTED = ("devices", "networks", "fleets")  # by a command
 HAS_TYPE = re.compile(rf"^type\s*:\s*['\"]?({'|'.join(TYPES.values())})\b", re.MULTILINE)
 
 
@@ -113,6 +115,10 @@ class Catalogue:
         profile: AvailabilityProfile = self._profile("availability", name)
         return profile
 
+    def is_own(self, kind: str, name: str) -> bool:
+        """Return whether a profile is the user's."""
+        return (kind, name) in self._documents
+
     def file(self, kind: str, name: str) -> Path:
         """Return the file that states a profile.
 
@@ -124,9 +130,14 @@ class Catalogue:
         if name in self._files[kind]:
             return self._files[kind][name]
         word = TYPES[kind]
-        message = f"unknown {word} '{name}'{did_you_mean(name, self.ids(kind))}"
+        message = f"unknown {word} '{name}'"
+        if (file := _in_working_folder(kind, name)) is not None:
+            raise InputError(Problem(f"{message}: {file} states it, and counts with --catalogue .", value=name))
+        message += did_you_mean(name, self.ids(kind))
         if self._extended:
             message += f" (a file of yours counts if it is in a folder '{kind}' or has the line 'type: {word}')"
+        elif kind in LISTED:
+            message += f" (splitft {kind} list has all)"
         raise InputError(Problem(message, value=name))
 
     def _profile(self, kind: str, name: str) -> Any:
@@ -184,6 +195,15 @@ def _own_documents(folders: Sequence[Path]) -> dict[tuple[str, str], Document]:
     if problems:
         raise InputError(*problems)
     return documents
+
+
+def _in_working_folder(kind: str, name: str) -> Path | None:
+    """Return a file that states a profile, and would be found if its folder, the working folder, were named."""
+    for path in _own_files([Path()], []):
+        with suppress(InputError):  # files that nobody has asked for may be as they like
+            if identity(read_document(path), path) == (kind, name):
+                return path
+    return None
 
 
 def _own_files(folders: Sequence[Path], problems: list[Problem]) -> list[Path]:

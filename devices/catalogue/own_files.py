@@ -6,6 +6,7 @@ from pathlib import Path
 
 from devices.availability import AvailabilityProfile
 from devices.catalogue.lookup import PROFILES, SHIPPED, TYPES, Catalogue, identity
+from devices.file_kinds import refuse_other
 from devices.fleets import FleetMixture, members
 from devices.networks import NetworkProfile
 from devices.problems import Findings, InputError, Problem, did_you_mean
@@ -46,6 +47,7 @@ def check_file(path: Path) -> Profile:
         InputError: The file cannot be used; everything that is wrong with it is told.
     """
     document = read_document(path)
+    refuse_other(document, "profile")
     kind, name = identity(document, path)
     profile: Profile = PROFILES[kind](document, name)
     try:

@@ -1,6 +1,6 @@
 """Which cuts fit into the memory of a fleet, and what becomes of clients that cannot hold what is asked of them."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from devices.fleets import Fleet
 from devices.problems import InputError, Problem
 from devices.profiles import DeviceProfile
-from devices.units import GIBI
 from simulator.costs.memory import MemoryModel, max_feasible_cut
+from simulator.costs.too_small import TooSmall, TooSmallGroup, gib, grouped, having
 from simulator.hardware import least_cut
 from simulator.participation.selection import largest_cohort
 from simulator.policies.observation import Decision
@@ -26,24 +26,33 @@ class Fit:
     Attributes:
         max_cuts: for each device of the fleet's table, the deepest cut that its memory and the scenario allow.
         excluded: for each device, whether clients that have it take no part.
-        notes: what a user should know of it.
+        outcomes: what became of clients that cannot hold what is asked of them, where the scenario goes on without
+            that: how many they are and what they cannot hold.
+        notes: the same, with their devices.
+        problems: why the scenario cannot be run.
     """
 
     max_cuts: tuple[int, ...]
     excluded: tuple[bool, ...]
-    notes: tuple[str, ...]
+    outcomes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
 
     def absent(self, fleet: Fleet) -> NDArray[np.bool_] | None:
         """Return for each client whether it takes no part; None where all of them may."""
         return np.array(self.excluded)[fleet.device_index] if any(self.excluded) else None
 
+    def check(self) -> None:
+        """Raise InputError where the scenario cannot be run."""
+        if self.problems:
+            raise InputError(*self.problems)
+
 
 def fit(scenario: Scenario, memory: MemoryModel, fleet: Fleet, server: DeviceProfile) -> Fit:
     """Return which cuts fit, doing with those that do not what `costs.oom` says.
 
-    Raises:
-        InputError: a device that some client has cannot hold the fewest blocks that the scenario asks of it, and may
-            neither have fewer nor stay away; nobody is left; or the server cannot hold its part.
+    Problems of the result say that a device that some client has cannot hold the fewest blocks that the scenario asks
+    of it, and may neither have fewer nor stay away; that nobody is left; or that the server cannot hold its part.
     """
     policy, oom = scenario.policy, scenario.costs.oom
     lowers = oom == "lower-cut" and memory.is_split
@@ -51,21 +60,15 @@ def fit(scenario: Scenario, memory: MemoryModel, fleet: Fleet, server: DevicePro
     fits = [max_feasible_cut(device, memory, max_cut=limit) for device in fleet.device_table]
     asked = [least_cut(scenario, device.id) if memory.is_split else memory.num_blocks for device in fleet.device_table]
     num_having = np.bincount(fleet.device_index, minlength=len(fleet.device_table))
-    too_small = [bool(num) and has < needed for num, has, needed in zip(num_having, fits, asked, strict=True)]
-    excluded = [is_small and oom == "exclude" for is_small in too_small]
-    problems, notes = [], []
-    for number, device in enumerate(fleet.device_table):
-        if not too_small[number]:
-            continue
-        who = f"{num_having[number]} client(s) with device '{device.id}' cannot hold {asked[number]} block(s)"
-        if excluded[number]:
-            notes.append(f"costs.oom exclude: {who} and take no part")
-        elif lowers and fits[number] > 0:
-            notes.append(f"costs.oom lower-cut: {who} and hold {fits[number]} instead")
-        else:
-            fewest = 1 if lowers else asked[number]
-            key = _key_of(scenario, device.id)
-            problems.append(_too_much(who, device, memory.client(fewest).total_bytes, key))
+    small = [
+        TooSmall(device=device, num_clients=num, asked=needed, deepest=has, key=_key_of(scenario, device.id))
+        for device, num, needed, has in zip(fleet.device_table, num_having.tolist(), asked, fits, strict=True)
+        if num and has < needed
+    ]
+    groups = grouped(small, memory, scenario.workload.priced_as)
+    too_small = {member.device.id for member in small}
+    excluded = [oom == "exclude" and device.id in too_small for device in fleet.device_table]
+    outcomes, notes, problems = _told(groups, oom, len(fleet), lowers=lowers)
     if all(small or not num for small, num in zip(excluded, num_having, strict=True)):
         problems.append(Problem("excludes every client: none can hold what the policy asks of it", key="costs.oom"))
     else:
@@ -73,9 +76,34 @@ def fit(scenario: Scenario, memory: MemoryModel, fleet: Fleet, server: DevicePro
         cuts = np.repeat(lowest, np.where(excluded, 0, num_having))
         problems += _server_problems(scenario, memory, server, cuts, len(fleet))
         problems += _too_few(scenario, len(cuts))
-    if problems:
-        raise InputError(*problems)
-    return Fit(max_cuts=tuple(fits), excluded=tuple(excluded), notes=tuple(notes))
+    return Fit(
+        max_cuts=tuple(fits),
+        excluded=tuple(excluded),
+        outcomes=tuple(outcomes),
+        notes=tuple(notes),
+        problems=tuple(problems),
+    )
+
+
+def _told(
+    groups: Sequence[TooSmallGroup], oom: str, num_clients: int, *, lowers: bool
+) -> tuple[list[str], list[str], list[Problem]]:
+    """Return outcomes, notes and problems of clients that cannot hold what is asked of them."""
+    outcomes, notes, problems = list[str](), list[str](), list[Problem]()
+    can_leave = sum(group.num_clients for group in groups) < num_clients
+    for group in groups:
+        if oom == "exclude":
+            outcomes.append(group.outcome(num_clients, "take no part"))
+            notes.append(f"costs.oom exclude: {outcomes[-1]}: {group.devices(having)}")
+            continue
+        lowered, left = group.divided() if lowers else (None, group)
+        if lowered is not None:
+            outcomes.append(lowered.outcome(num_clients, "hold fewer blocks"))
+            holding = lowered.devices(lambda member: f"{having(member)} hold cut {member.deepest}")
+            notes.append(f"costs.oom lower-cut: {outcomes[-1]}: {holding}")
+        if left is not None:
+            problems.append(left.problem(fewest=1 if lowers else left.asked, can_leave=can_leave))
+    return outcomes, notes, problems
 
 
 def _key_of(scenario: Scenario, device: str) -> str:
@@ -83,16 +111,6 @@ def _key_of(scenario: Scenario, device: str) -> str:
     groups = scenario.fleet.clients or ()
     places = (f"fleet.clients.{place}.device" for place, group in enumerate(groups) if group.device == device)
     return next(places, "fleet.mixture")
-
-
-def _too_much(who: str, device: DeviceProfile, needs_bytes: int, key: str) -> Problem:
-    needs, has = needs_bytes / GIBI, device.memory_usable_bytes / GIBI
-    return Problem(
-        f"{who}: it takes {needs:.2f} GiB and {has:.2f} GiB are usable; choose another device, a smaller model, batch "
-        "or length, or a shallower cut (`splitft check` shows memory by cut); or let costs.oom leave them out",
-        key=key,
-        value=device.id,
-    )
 
 
 def _too_few(scenario: Scenario, num_left: int) -> list[Problem]:
@@ -118,7 +136,7 @@ def _server_problems(
         return []
     message = (
         f"device '{server.id}' cannot hold the server's part for {len(shallowest):,} clients: that takes "
-        f"{needs_bytes / GIBI:.2f} GiB and {server.memory_usable_bytes / GIBI:.2f} GiB are usable"
+        f"{gib(needs_bytes)} GiB and {gib(server.memory_usable_bytes)} GiB are usable"
     )
     return [Problem(message, key="server.device", value=server.id)]
 

@@ -29,6 +29,8 @@ class AssumedOverhead:
 
     def words(self) -> str:
         """Return it as a phrase."""
+        if not self.client_frac:
+            return "unknown: no client can hold a block"
         low, high = min(self.client_frac.values()), max(self.client_frac.values())
         clients = f"{low:.0%}" if f"{low:.0%}" == f"{high:.0%}" else f"{low:.0%} to {high:.0%}, by device,"
         return f"{clients} of the clients' computing and {self.server_frac:.0%} of the server's"

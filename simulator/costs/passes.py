@@ -99,6 +99,7 @@ def check_measured(devices: Iterable[DeviceProfile], shape: ModelShape, dtype: s
     for device in devices:
         table = measured_block(device, shape, dtype)
         if table is None:
+            notes |= dict.fromkeys(_unused(device, shape, dtype))
             continue
         fewest, most = table.num_tokens[0], table.most_tokens
         if most < most_tokens:
@@ -114,3 +115,13 @@ def check_measured(devices: Iterable[DeviceProfile], shape: ModelShape, dtype: s
     if problems:
         raise InputError(*problems.values())
     return list(notes)
+
+
+def _unused(device: DeviceProfile, shape: ModelShape, dtype: str) -> list[str]:
+    """Return that the tables of a device are not used, none being of the blocks that are charged for; or nothing."""
+    if not device.measured_blocks:
+        return []
+    measured = "; ".join(table.sizes for table in device.measured_blocks)
+    charged = f"hidden_size {shape.hidden_size}, linear_weights {shape.block.num_linear_weights}, {dtype}"
+    unused = f"device '{device.id}': its measured_blocks are not used, times of blocks follow the formula"
+    return [f"{unused}: they are for {measured}, and the blocks charged for have {charged}"]

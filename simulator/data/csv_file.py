@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from devices.problems import InputError, Problem
@@ -28,6 +29,17 @@ def read_csv(path: Path, header: Sequence[str]) -> tuple[Iterator[tuple[int, lis
     if [name.strip() for name in first] != list(header):
         raise InputError(Problem(f"the first line must be {','.join(header)}", file=str(path), line=1))
     return rows, hashlib.sha256(content).hexdigest()
+
+
+@contextmanager
+def told_at(key: str) -> Iterator[None]:
+    """Tell at the key that names a file why the whole of it cannot be used; of its rows, at their lines."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(
+            *(p if p.line is not None else Problem(str(p), key=key, value=p.file) for p in error.problems)
+        ) from None
 
 
 def _rows(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:

@@ -17,6 +17,7 @@ from scipy.special import ndtri
 from devices.fleets import Fleet
 from devices.problems import InputError, Problem
 from devices.units import bytes_per_s_from_mbit_per_s
+from simulator.data.csv_file import told_at
 from simulator.draws import generator
 from simulator.models import beside
 from simulator.network.bandwidth_file import BandwidthTrace, read_bandwidths
@@ -178,7 +179,8 @@ def connections(scenario: Scenario, fleet: Fleet) -> Connections:
     section = scenario.network
     trace: BandwidthTrace | None = None
     if section.trace is not None:
-        trace = read_bandwidths(Path(beside(scenario, section.trace.file)), len(fleet), section.trace.period_s)
+        with told_at("trace.file"):
+            trace = read_bandwidths(Path(beside(scenario, section.trace.file)), len(fleet), section.trace.period_s)
     return Connections(
         half_duplex_clients=section.duplex.clients == "half",
         half_duplex_server=section.duplex.server == "half",

@@ -12,14 +12,15 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from devices.availability import AvailabilityProfile
+from devices.availability import AvailabilityProfile, mean_share
 from devices.fleets import FleetMixture
 from devices.problems import InputError, Problem
 from devices.units import HOUR_S
+from simulator.data.csv_file import told_at
 from simulator.draws import uniforms
 from simulator.models import beside
 from simulator.participation.durations import Floats
-from simulator.participation.presence import CoinTosses, DailySessions, Ids, Presence, Renewal, Sessions, mean_share
+from simulator.participation.presence import CoinTosses, DailySessions, Ids, Presence, Renewal, Sessions
 from simulator.participation.trace_file import Trace, read_trace
 from simulator.scenario import Scenario
 from simulator.sections.participation import AlwaysOn, BernoulliAvailability, TraceAvailability
@@ -155,7 +156,8 @@ def availability_model(scenario: Scenario, catalogue: Profiles, num_clients: int
         case BernoulliAvailability():
             process = section.available_frac
         case TraceAvailability():
-            process = read_trace(Path(beside(scenario, section.file)), num_clients)
+            with told_at("file"):
+                process = read_trace(Path(beside(scenario, section.file)), num_clients)
         case _:
             profile = _profile(scenario, catalogue)
             stated = (0.0,) if profile is None or profile.dropout_frac is None else profile.dropout_frac

@@ -1,6 +1,5 @@
 """How long clients stay and stay away: times of a catalogue's distributions from uniform numbers."""
 
-import math
 from typing import TypeAlias
 
 import numpy as np
@@ -10,17 +9,6 @@ from scipy.special import gammaincinv, ndtri
 from devices.availability import Duration, HyperexponentialDuration, LognormalDuration
 
 Floats: TypeAlias = NDArray[np.float64]
-
-
-def mean_s(duration: Duration) -> float:
-    """Return the mean time in s."""
-    match duration:
-        case LognormalDuration(ln_mu_s=mu, ln_sigma=sigma):
-            return math.exp(mu + sigma**2 / 2)
-        case HyperexponentialDuration(first_frac=first, mean1_s=mean1, mean2_s=mean2):
-            return first * mean1 + (1 - first) * mean2
-        case _:
-            return duration.scale_s * math.gamma(1 + 1 / duration.shape)
 
 
 def times_s(duration: Duration, uniform: Floats) -> Floats:

@@ -15,10 +15,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from devices.availability import AvailabilityProfile, Duration
+from devices.availability import AvailabilityProfile, Duration, mean_s, mean_share
 from devices.units import HOUR_S
 from simulator.draws import generator, uniforms
-from simulator.participation.durations import Floats, mean_s, remaining_s, times_s
+from simulator.participation.durations import Floats, remaining_s, times_s
 from simulator.participation.trace_file import Trace
 
 DAY_S: Final = 24.0 * HOUR_S
@@ -176,15 +176,6 @@ class Renewal(ComingAndGoing):
         away_s = lengths_s(self._off, drawn[away]) * self._stretch[absent]
         ends_s[away] = self._coming.ends_s(since_s[away], away_s)
         return ends_s
-
-
-def mean_share(profile: AvailabilityProfile) -> float:
-    """Return the mean share of time that clients of an on-off renewal are there in the long run."""
-    if profile.client_beta is not None:
-        a, b = profile.client_beta
-        return a / (a + b)
-    on_s, off_s = mean_s(profile.on[0]), mean_s(profile.off[0])
-    return on_s / (on_s + off_s)
 
 
 def client_shares(profile: AvailabilityProfile, num_clients: int, seed: int) -> Floats:

@@ -1,6 +1,6 @@
 """The run folder: its tables and its reader. `recorder.py` writes it.
 
-    run.json                    schema, status, scenario, fingerprint, versions, spans_sha256, summary, host
+    run.json                    schema, status, scenario, fingerprint, notes, versions, spans_sha256, summary, host
     spans/round-000001.parquet  where the time went: one file a round, so that memory stays flat
     totals/round-000001.parquet or, instead, sums by client and kind (`execution.spans: rounds`)
     rounds.parquet  clients.parquet  evals.parquet

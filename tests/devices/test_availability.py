@@ -54,3 +54,29 @@ def test_a_mistake_is_named_with_its_line_and_key(text: str, message: str) -> No
         availability_profile(parse_document(text, "a.yaml"), "a")
 
     assert str(caught.value).startswith(message)
+
+
+LONG = "{kind: lognormal, ln_mu_s: 8, ln_sigma: 10}"  # a mean of exp(8 + 50) s
+USUAL = "{kind: lognormal, ln_mu_s: 8, ln_sigma: 1}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"on: [{LONG}]\noff: [{USUAL}]", "a.yaml:2: on: clients would be there practically always: a mean share of "),
+        (f"on: [{USUAL}]\noff: [{LONG}]", "a.yaml:2: on: clients would be there practically never: a mean share of "),
+        (
+            f"on: [{USUAL}]\noff: [{USUAL}]\nclient_beta: [1e9, 1e-9]",
+            "a.yaml:4: client_beta: clients would be there practically always: a mean share of time of 1 (by ",
+        ),
+        (
+            f"on: [{USUAL}]\noff: [{{kind: weibull, shape: 0.001, scale_h: 1}}]",
+            "a.yaml:3: off.0: the mean of these times is more than a number can say",
+        ),
+    ],
+)
+def test_times_by_which_nobody_ever_comes_or_goes_are_refused(text: str, message: str) -> None:
+    with pytest.raises(InputError) as caught:
+        availability_profile(parse_document(f"process: on-off-renewal\n{text}", "a.yaml"), "a")
+
+    assert str(caught.value).startswith(message)

@@ -156,7 +156,9 @@ def test_the_user_level_network_is_skewed_as_its_quantiles_are(catalogue: Catalo
 
 
 def test_an_unknown_id_is_answered_with_the_nearest(catalogue: Catalogue) -> None:
-    with pytest.raises(InputError, match=r"^unknown device 'nvidia-t44'; did you mean 'nvidia-t4'\?$"):
+    with pytest.raises(
+        InputError, match=r"^unknown device 'nvidia-t44'; did you mean 'nvidia-t4'\? \(splitft devices list has all\)$"
+    ):
         catalogue.device("nvidia-t44")
     with pytest.raises(InputError, match=r"^unknown availability 'always-onn'; did you mean 'always-on'\?$"):
         catalogue.availability("always-onn")

@@ -308,5 +308,7 @@ def test_the_nearest_word_is_suggested_or_none() -> None:
     assert did_you_mean("RPI5", ["rpi5", "t4"]) == "; did you mean 'rpi5'?"
     assert did_you_mean("rpi6", ["rpi4-8gb", "rpi5-8gb", "rtx-3060"]) == "; did you mean 'rpi5-8gb'?"
     assert did_you_mean("cut", ["initial_cut", "cut"]) == "; did you mean 'cut'?"
+    assert did_you_mean("rtx3060", ["rtx-3060-12gb", "rtx-3090"]) == "; did you mean 'rtx-3060-12gb'?"
+    assert did_you_mean("rtx_3060", ["rtx-3090", "rtx-3060-12gb"]) == "; did you mean 'rtx-3060-12gb'?"
     assert did_you_mean("x", []) == ""
     assert did_you_mean("zebra", ["rpi5", "t4"]) == ""

@@ -167,15 +167,15 @@ def test_an_unknown_member_of_a_mixture_is_told_at_the_line_of_the_mixtures_file
     assert (problem.place.split("/")[-1], problem.key) == ("few.yaml:4", "devices.0.device")
 
 
-def test_a_client_that_lacks_memory_is_told_at_the_group_that_has_its_device(fails):
+def test_clients_that_lack_memory_are_told_of_once_where_the_fleet_is_and_one_at_the_group_that_has_its_device(fails):
     # 100,000 samples of 128 tokens at hidden size 160 in float32 take 8 GB for one tensor at the cut alone.
-    err = told(fails("check", mine(), "--set", "workload.batch_size=100000"))
-    assert [(p.place, p.key) for p in err] == [
-        ("mine.yaml:3", "fleet.clients.0.device"),
-        ("mine.yaml:4", "fleet.clients.1.device"),
-        ("mine.yaml:16", "server.device"),
-    ]
+    err = told(fails("run", mine(), "--set", "workload.batch_size=100000"))
+    assert [(p.place, p.key) for p in err] == [("mine.yaml:2", "fleet.clients"), ("mine.yaml:16", "server.device")]
     assert all("GiB" in problem.message for problem in err)
+    alone = mine(("device: rpi5-8gb", "device: rtx-3060-12gb"))
+    # 2,000 samples take more than the 4.8 GiB of a Jetson, and less than the 11.3 GiB of the other device
+    (problem,) = told(fails("run", alone, "--set", "workload.batch_size=2000"))
+    assert (problem.place, problem.key) == ("mine.yaml:4", "fleet.clients.1.device")
 
 
 def test_a_shipped_scenario_is_named_without_lines_that_nobody_sees(fails):

@@ -43,9 +43,7 @@ def test_who_loses_the_race_for_a_number_takes_the_next_one(monkeypatch, capsys)
 
 def test_a_folder_that_a_user_named_is_refused_where_somebody_has_just_made_it():
     Path("mine").mkdir()
-    with pytest.raises(
-        FolderExistsError, match=r"^--out: mine exists; a run never writes into a folder that is there$"
-    ):
+    with pytest.raises(FolderExistsError, match=r"^out: mine exists; a run never writes into a folder that is there$"):
         run_setting(setting(), Path("mine"))
     assert not list(Path("mine").iterdir())
 

@@ -2,10 +2,12 @@
 
 import json
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
+import splitft
 from splitft import cli
 from tests.splitft.told import places, told
 
@@ -160,8 +162,8 @@ def test_a_client_whose_memory_cannot_hold_one_block_is_named(call):
     code, _, err = call("run", "mine.yaml")
     (problem,) = told(err)
     assert (code, problem.place, problem.key) == (2, "mine.yaml:1", "fleet.clients.0.device")
-    assert "'toaster' cannot hold" in problem.message
-    assert "0.23 GiB are usable" in problem.message  # 0.25 GiB less what the tier keeps for its system
+    assert "1 client cannot hold cut 1: it takes 0." in problem.message
+    assert "usable are 0.235 GiB of toaster" in problem.message  # 0.25 GiB less what the tier keeps for its system
 
 
 def test_an_output_folder_that_exists_is_left_alone(call, tmp_path):
@@ -223,6 +225,36 @@ def test_check_says_what_memory_is_for_and_what_is_missing_for_energy(call):
             assert sum(row[f"{side}_memory"].values()) == row[f"{side}_memory_bytes"]
 
 
+def test_check_shows_memory_by_cut_before_it_refuses_what_does_not_fit(call, tmp_path):
+    Path("phones.yaml").write_text(
+        "fleet: {mixture: phones-2024, count: 8}\nworkload: {priced_as: llama-2-7b}\nexecution: {trainer: cost-only}\n"
+    )
+    code, out, err = call("check", "phones.yaml")
+    assert code == 2
+    assert "Memory by cut, in GiB" in out
+    [problem] = told("\n".join(line for line in err.splitlines() if not line.startswith("note: ")))
+    assert (problem.place, problem.key) == ("phones.yaml:1", "fleet.mixture")
+    assert problem.message.startswith("7 clients cannot hold cut 1, which is 4 blocks of llama-2-7b: ")
+    code, out, err = call("check", "phones.yaml", "--json")
+    assert (code, json.loads(out)["num_clients"]) == (2, 8)
+    code, out, err = call("run", "phones.yaml", "--quiet")
+    assert (code, out, [path.name for path in tmp_path.iterdir()]) == (2, "", ["phones.yaml"])
+
+
+def test_a_run_keeps_its_notes_and_says_who_was_left_out(call):
+    excluding = ("memory-wall", "--set", "policy.kind=fixed", "--set", "policy.cut=4", "--set", "costs.oom=exclude")
+    code, out, err = call("run", *excluding, "--set", "rounds=1", "--out", "run")
+    assert code == 0
+    [note] = [line.removeprefix("note: ") for line in err.splitlines() if "costs.oom exclude: " in line]
+    kept = json.loads(Path("run/run.json").read_text())["notes"]
+    assert note in kept
+    assert splitft.load_run("run").notes == tuple(kept)
+    [row] = [line for line in out.splitlines() if line.startswith("not enough memory")]
+    assert row.strip().endswith("2 of 10 clients take no part: they cannot hold cut 4")
+    code, out, _ = call("run", *excluding, "--set", "rounds=1", "--json")
+    assert json.loads(out)["notes"] == kept
+
+
 def test_a_run_closes_with_the_energy_of_its_clients(call):
     assumed = ("--set", "costs.energy=assumed", "--set", "rounds=1", "--trainer", "cost-only")
     code, out, _ = call("run", "quickstart", *assumed, "--json")
@@ -273,6 +305,64 @@ def test_a_device_of_ones_own_is_used_from_a_catalogue_folder(call):
     assert call("check", "quickstart", "--catalogue", "own", "--set", override)[0] == 0
 
 
+def test_a_file_in_the_working_folder_that_nobody_was_told_of_is_pointed_out(call):
+    code, out, _ = call("new", "device", "my-jetson")
+    assert code == 0
+    check, use = out.splitlines()
+    assert check.endswith("then: splitft devices check my-jetson.yaml")
+    assert use.startswith("Use it: --catalogue . --set fleet.clients.0.device=my-jetson (")
+    hint = "unknown device 'my-jetson': my-jetson.yaml states it, and counts with --catalogue ."
+    assert call("devices", "show", "my-jetson") == (2, "", f"error: {hint}\n")
+    used = ("check", "quickstart", "--set", "fleet.clients.0.device=my-jetson")
+    code, _, err = call(*used)
+    assert (code, told(err)[0].message) == (2, hint)
+    assert call(*used, "--catalogue", ".")[0] == 0
+    _, _, err = call("networks", "show", "my-jetson")  # which it is not
+    assert err == "error: unknown network 'my-jetson' (splitft networks list has all)\n"
+
+
+@pytest.mark.parametrize("kind", ["device", "network", "fleet"])
+def test_a_file_of_ones_own_is_checked_by_the_command_that_its_template_names(kind, call):
+    _, out, _ = call("new", kind, "mine")
+    assert f"then: splitft {kind}s check mine.yaml\n" in out
+    code, out, _ = call(f"{kind}s", "check", "mine.yaml")
+    assert (code, out.splitlines()[0]) == (0, f"mine.yaml: good: {kind} 'mine'")
+
+
+def test_a_slip_of_units_is_told_of_by_the_check_of_the_file_and_by_whoever_uses_the_device(call):
+    assert call("new", "device", "board")[0] == 0
+    Path("board.yaml").write_text(Path("board.yaml").read_text().replace("memory_gib: 12", "memory_gib: 12000000"))
+    code, out, err = call("devices", "check", "board.yaml")
+    assert (code, out.splitlines()[0]) == (0, "board.yaml: good: device 'board'")
+    doubt = (
+        "device 'board': memory_gib is 1.2e+07, over 30 times the most of any shipped device, 512: is the unit right?"
+    )
+    assert err == f"warning: {doubt}\n"
+    _, _, err = call("check", "quickstart", "--catalogue", ".", "--set", "fleet.clients.0.device=board")
+    assert f"note: {doubt}\n" in err
+
+
+@pytest.mark.parametrize("kind", ["scenario", "study", "device", "network", "fleet"])
+def test_another_kind_of_file_than_was_meant_is_told_once_with_its_own_command(kind, call):
+    assert call("new", kind, "mine")[0] == 0
+    other = {"scenario": "run", "study": "sweep"}.get(kind, "devices check")
+    said = kind if kind in {"scenario", "study"} else f"{kind} file"
+    for command, meant in [
+        (("check",), "scenario"),
+        (("run",), "scenario"),
+        (("sweep",), "study"),
+        (("sweep", "--base"), "scenario"),
+        (("devices", "check"), "profile"),
+    ]:
+        if meant == kind or (meant == "profile" and kind not in {"scenario", "study"}):
+            continue
+        code, out, err = call(*command, "mine.yaml", *(["--seeds", "2"] if "--base" in command else []))
+        assert (code, out) == (2, "")
+        [problem] = told(err)
+        assert problem.message.startswith(f"this is a {said}, not a {meant}: splitft {other} mine.yaml")
+        assert ("--base mine.yaml" in problem.message) == ((kind, meant) == ("scenario", "study"))
+
+
 def test_an_unexpected_failure_is_told_without_a_traceback(call, monkeypatch):
     def fail(*_, **__):
         raise RuntimeError("the roof is on fire")
@@ -284,12 +374,93 @@ def test_an_unexpected_failure_is_told_without_a_traceback(call, monkeypatch):
     assert "Traceback" not in err
 
 
+def test_a_file_whose_ending_alone_is_missing_or_another_is_pointed_out(call):
+    Path("own").mkdir()
+    Path("own/mine.yaml").write_text(FLEET)
+    Path("own/study.yaml").write_text("base: mine\nvary: {rounds: [1, 2]}\n")
+    code, _, err = call("sweep", "own/study.yaml")
+    [problem] = told(err)
+    assert (code, problem.place, problem.key) == (2, "own/study.yaml:1", "base")
+    assert problem.message.endswith("; did you mean 'mine.yaml'?")
+    for command, name in [("run", "own/mine.yml"), ("check", "own/mine"), ("sweep", "own/study")]:
+        code, _, err = call(command, name)
+        assert code == 2
+        assert err.strip().endswith(f"; did you mean '{Path(name).stem}.yaml'?")
+
+
+def test_a_key_that_belongs_elsewhere_is_pointed_out(call):
+    for key, hint in [
+        ("policy.cut=3", "'cut' belongs to kind fixed"),
+        ("selection.deadline_s=3", "'deadline_s' belongs to kind over-commit or deadline"),
+        ("workload.learning_rate=0.1", "'learning_rate' is a key of workload.optimizer"),
+        ("workload.rounds=3", "'rounds' is a key of the top level"),
+        ("max_samples=3", "'max_samples' is a key of workload.validation and of evaluation"),
+        ("workload.batchsize=3", "did you mean 'batch_size'?"),
+    ]:
+        code, _, err = call("check", "quickstart", "--set", key)
+        assert code == 2
+        assert err.strip().endswith(f"; {hint}"), err
+
+
+def test_a_file_that_cannot_be_read_is_told_at_the_key_that_names_it(call):
+    for key in ("network.trace.file", "availability.file"):
+        more = ("--set", "availability.kind=trace") if key.startswith("availability") else ()
+        code, _, err = call("check", "quickstart", *more, "--set", f"{key}=none.csv")
+        assert code == 2
+        assert told(err)[0].place == "--set"
+        assert told(err)[0].key == key
+        assert told(err)[0].message.startswith("none.csv: cannot be read")
+
+
+@pytest.mark.parametrize(("option", "value"), [("--device", "gpu"), ("--trainer", "costonly")])
+def test_a_mistake_in_an_option_is_told_at_the_option(option, value, call):
+    code, _, err = call("run", "quickstart", option, value)
+    [problem] = told(err)
+    assert (code, problem.place, problem.key) == (2, option, "")
+    code, _, err = call("run", "quickstart", "--set", f"execution.{option[2:]}={value}")
+    assert (code, places(err)) == (2, [("--set", f"execution.{option[2:]}")])
+
+
+def test_the_version_is_that_of_the_package(call):
+    assert call("--version") == (0, f"splitft {version('splitft')}\n", "")
+    assert splitft.__version__ == version("splitft")
+    assert "what would it take on these devices" in " ".join(call("--help")[1].split())
+
+
+def test_where_own_code_fails_the_run_that_is_left_is_named_and_a_new_one_asked_for(call):
+    Path("mine.py").write_text(
+        "from simulator.policies.observation import Decision\n\n\n"
+        "def late(observations, memory, section):\n"
+        "    if memory:\n"
+        "        raise KeyError('a bug')\n"
+        "    return Decision(cuts={o.client: 1 for o in observations}, reasons={}, memory={'asked': 1})\n"
+    )
+    failing = ("quickstart", "--trainer", "cost-only", "--set", "rounds=3", "--set", "policy.kind=mine.py:late")
+    code, _, err = call("run", *failing)
+    left, problem = [line for line in err.splitlines() if not line.startswith("note: ")]
+    assert code == 2
+    assert left == (
+        "runs/quickstart-001 keeps what was done until the code failed; "
+        "a resume would refuse other code: mend it, then start a new run"
+    )
+    assert "KeyError: 'a bug', line 6" in problem
+    Path("mine.py").write_text(Path("mine.py").read_text().replace("if memory", "if False"))
+    code, _, err = call("resume", "last")
+    assert code == 2
+    assert "own_code" in err  # what the message had foretold
+
+
 def test_an_interruption_ends_with_130(call, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("splitft.commands.run_scenario", interrupt)
-    assert call("run", "quickstart")[0] == 130
+    assert call("run", "quickstart") == (130, "", "error: interrupted\n")
+    monkeypatch.setattr("splitft.commands.resolve", interrupt)
+    assert call("check", "quickstart") == (130, "", "error: interrupted\n")
+    monkeypatch.setattr("splitft.fetching.fetch_model", interrupt)  # which says more
+    code, _, err = call("models", "fetch", "smollm2-135m")
+    assert (code, err.count("interrupted")) == (130, 1)
 
 
 def test_a_fleet_says_why_it_cannot_be_used_and_nothing_of_it_where_it_can(call):

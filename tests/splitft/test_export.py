@@ -88,7 +88,7 @@ def test_the_folder_is_named_after_the_run(run, tmp_path, monkeypatch):
 
 def test_a_folder_that_is_there_is_left_alone(run, tmp_path):
     (tmp_path / "there").mkdir()
-    with pytest.raises(InputError, match="there exists"):
+    with pytest.raises(InputError, match=r"out: .*there exists; an export never writes into a folder that is there"):
         export_run(str(run.folder), merge=True, out=tmp_path / "there")
     assert list((tmp_path / "there").iterdir()) == []
 

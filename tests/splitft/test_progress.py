@@ -10,6 +10,7 @@ from simulator.engines.news import News
 from simulator.run import Progress
 from simulator.setting import resolve
 from simulator.study import quick_study
+from splitft.plain_lines import PlainLines
 from splitft.progress import RunProgress
 from splitft.studies import Preview
 from splitft.study_progress import StudyProgress
@@ -107,6 +108,57 @@ def test_into_a_pipe_go_notes_alone(capfd):
         progress.on_step(1)
         progress.on_note("something")
     assert capfd.readouterr() == ("", "note: something\n")
+
+
+@pytest.fixture
+def wall(monkeypatch):
+    """A wall clock that a test sets, in seconds."""
+
+    class Wall:
+        now_s = 100.0
+
+    monkeypatch.setattr(PlainLines.__init__, "__kwdefaults__", {"every_s": 30.0, "now_s": lambda: Wall.now_s})
+    return Wall
+
+
+def test_into_a_file_goes_a_line_now_and_then_with_what_the_bar_would_show(capfd, wall):
+    with RunProgress(small(), shown=True) as progress:
+        progress.expect(resolve(small()))
+        wall.now_s += 29
+        progress.on_step(1)  # too soon
+        wall.now_s += 1
+        progress.on_step(2)  # 3 of 12 steps in 30 s: 90 s for the others
+        progress.on_step(1)
+        wall.now_s += 30
+        progress.on_round(progress_after(1))  # half of it in 60 s
+    assert capfd.readouterr().err.splitlines() == [
+        "round 1/2, about 1 min 30 s left",
+        "round 2/2, clock 1 min 01 s, loss 2.718, perplexity 12.35, about 1 min 00 s left",
+    ]
+
+
+def test_a_long_reading_of_text_is_told_of_too_and_nothing_where_nothing_is_to_be_shown(capfd, wall):
+    told, silent = RunProgress(small(), shown=True), RunProgress(small(), shown=False)
+    wall.now_s += 31
+    for progress in (told, silent):
+        progress.on_tokens(1000, 20000)
+    assert capfd.readouterr().err == "reading text: 1,000 of 20,000 samples\n"
+
+
+def test_a_sweep_into_a_file_tells_of_its_cases_now_and_then(capfd, wall):
+    study = quick_study("quickstart", {"rounds": [2, 4]})
+    with StudyProgress(shown=True) as progress:
+        progress.on_start(study.cases, Preview(num_rounds={"001": 2, "002": 4}))
+        wall.now_s += 30
+        progress.on_news(News(case="002", kind="round", round=2))  # 2 of 6 rounds: twice as long again
+        progress.on_news(News(case="002", kind="round", round=3))
+        wall.now_s += 30
+        progress.on_news(News(case="001", kind="failed", error="no luck"))
+    assert capfd.readouterr().err.splitlines() == [
+        "case 1/2, 2 of 6 rounds, about 1 min 00 s left",
+        "case 001 failed: no luck",
+        "case 2/2, 5 of 6 rounds, 1 failed, about 12 s left",
+    ]
 
 
 def test_a_bar_that_is_not_shown_says_nothing(capfd):

@@ -24,6 +24,7 @@ from simulator.records.recorder import RunLock
 from simulator.records.runs import read_meta
 from simulator.resume import first_difference
 from simulator.scenario import Scenario
+from simulator.setting import resolve
 from splitft.run_folders import find_run, next_folder
 from tests.small_run import SMALL, small
 from tests.splitft.faked import Faked, contents, fake
@@ -130,6 +131,21 @@ def test_a_kill_while_a_record_is_written_costs_that_record(
     go_on(faked)
     splitft.resume(folder)
     assert contents(folder) == whole[0]
+
+
+def test_a_resumed_run_keeps_what_its_overrides_left_out(
+    tmp_path: Path, faked: Faked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("splitft.api.resolve", resolve)  # the real one, which makes notes
+    text = json.dumps({**SMALL, "policy": {"kind": "splitft", "initial_cut": 3}})
+    (tmp_path / "mine.yaml").write_text(text)
+    scenario = Scenario.load(tmp_path / "mine.yaml", ["policy.kind=fixed"])
+    stop_after(faked, 4)
+    with pytest.raises(KeyboardInterrupt):
+        splitft.run(scenario, tmp_path / "run")
+    go_on(faked)
+    dropped = "policy: starts afresh with kind 'fixed'; dropped initial_cut"
+    assert splitft.resume(tmp_path / "run").notes == (dropped,)
 
 
 def stop_after(faked: Faked, num_tasks: int) -> None:

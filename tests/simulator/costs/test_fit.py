@@ -51,10 +51,9 @@ def test_by_default_a_forced_cut_that_does_not_fit_is_an_error_that_says_what_it
     with pytest.raises(InputError) as caught:
         setting(own, FIXED)
     text = str(caught.value)
-    assert text.startswith(
-        "--set: fleet.clients.0.device: 2 client(s) with device 'small' cannot hold 4 block(s): it takes 0.5"
-    )
-    assert "costs.oom" in text
+    assert text.startswith("--set: fleet.clients.0.device: 2 clients cannot hold cut 4: it takes 0.5")
+    assert "GiB of small (2 clients); choose another device, a smaller model, a smaller batch or length or" in text
+    assert text.endswith("or a cut of at most 2; or leave them out with costs.oom: exclude")
 
 
 def test_excluded_clients_take_no_part_and_are_told_of(own: Path) -> None:
@@ -62,8 +61,9 @@ def test_excluded_clients_take_no_part_and_are_told_of(own: Path) -> None:
     assert excluding.clients.client.tolist() == [2]
     assert excluding.clients.cut.tolist() == [4]
     assert set(excluding.spans.client) == {2, -1}
-    notes = setting(own, FIXED, "costs.oom=exclude").notes
-    assert "costs.oom exclude: 2 client(s) with device 'small' cannot hold 4 block(s) and take no part" in notes
+    outcome = "2 of 3 clients take no part: they cannot hold cut 4"
+    assert setting(own, FIXED, "costs.oom=exclude").fit.outcomes == (outcome,)
+    assert f"costs.oom exclude: {outcome}: small (2 clients)" in excluding.notes
 
 
 def test_lowered_clients_hold_as_many_blocks_as_fit_and_the_record_says_why(own: Path) -> None:
@@ -71,8 +71,9 @@ def test_lowered_clients_hold_as_many_blocks_as_fit_and_the_record_says_why(own:
     assert dict(zip(lowering.clients.client, lowering.clients.cut, strict=True)) == {0: 2, 1: 2, 2: 4}
     assert set(lowering.clients[lowering.clients.client < 2].cut_reason) == {"as many of 4 as fit"}
     assert lowering.clients[lowering.clients.client == 2].cut_reason.tolist() == ["fixed"]
-    notes = setting(own, FIXED, "costs.oom=lower-cut").notes
-    assert any(note.endswith("cannot hold 4 block(s) and hold 2 instead") for note in notes)
+    outcome = "2 of 3 clients hold fewer blocks: they cannot hold cut 4"
+    assert setting(own, FIXED, "costs.oom=lower-cut").fit.outcomes == (outcome,)
+    assert f"costs.oom lower-cut: {outcome}: small (2 clients) hold cut 2" in lowering.notes
 
 
 def test_an_adaptive_policy_never_chooses_what_does_not_fit(own: Path) -> None:
@@ -84,7 +85,7 @@ def test_an_adaptive_policy_never_chooses_what_does_not_fit(own: Path) -> None:
 
 def test_the_fewest_blocks_of_an_adaptive_policy_are_forced_too(own: Path) -> None:
     policy = "policy={kind: splitft, initial_cut: 5, min_cut: 3}"
-    with pytest.raises(InputError, match=r"cannot hold 3 block\(s\)"):
+    with pytest.raises(InputError, match="cannot hold cut 3"):
         setting(own, policy)
     assert [setting(own, policy, "costs.oom=lower-cut").least_cut(client) for client in range(3)] == [2, 2, 3]
     lowered = run(own, policy, "rounds=3", "costs.oom=lower-cut").clients
@@ -96,8 +97,14 @@ def test_the_fewest_blocks_of_an_adaptive_policy_are_forced_too(own: Path) -> No
 
 def test_nothing_is_lower_than_one_block(own: Path) -> None:
     (own / "small.yaml").write_text(DEVICE.format(usable="0.1"))
-    with pytest.raises(InputError, match=r"cannot hold 4 block\(s\): it takes 0\.51 GiB and 0\.10 GiB are usable"):
+    with pytest.raises(InputError) as caught:
         setting(own, FIXED, "costs.oom=lower-cut")
+    # 512 MiB, the process alone, are more than there is: neither a batch nor a cut can be small enough
+    assert "2 clients cannot hold cut 1: it takes 0.51" in str(caught.value)
+    assert "GiB of it whatever batch and length), and usable are 0.100 GiB of small (2 clients);" in str(caught.value)
+    assert str(caught.value).endswith(
+        "choose another device or a smaller model; or leave them out with costs.oom: exclude"
+    )
     without = setting(own, FIXED, "costs.oom=exclude")
     assert without.fit.excluded == (True, False)
     assert set(assumed_overhead(without).client_frac) == {"large"}  # the other one can hold no cut at all
@@ -114,6 +121,21 @@ def test_a_scenario_that_excludes_more_clients_than_a_round_can_do_without_is_re
 def test_a_scenario_that_excludes_everybody_is_refused(own: Path) -> None:
     with pytest.raises(InputError, match=r"costs\.oom: excludes every client"):
         setting(own, FIXED, "costs.oom=exclude", "fleet.clients=[{device: small, network: lan-1gbe}]")
+
+
+def test_all_devices_that_cannot_hold_a_cut_are_told_of_once_in_blocks_of_the_model_that_is_charged_for(
+    own: Path,
+) -> None:
+    (own / "large.yaml").write_text(DEVICE.format(usable="2"))
+    priced = ("workload.priced_as=llama-2-7b", "policy={kind: splitft}")
+    with pytest.raises(InputError) as caught:
+        setting(own, *priced)
+    [told] = [problem for problem in caught.value.problems if problem.key == "fleet.clients"]
+    # 32 blocks stand for the 8 of the model that learns: cut 1 is 4 of them, and there is no shallower one
+    assert told.message.startswith("3 clients cannot hold cut 1, which is 4 blocks of llama-2-7b: it takes ")
+    assert "GiB of small (2 clients), 2.000 GiB of large (1 client); " in told.message
+    assert "a cut of at most" not in told.message
+    assert "costs.oom" not in told.message  # nobody would be left
 
 
 def test_the_server_has_copies_for_those_who_take_part_alone(own: Path) -> None:

@@ -112,6 +112,17 @@ def test_a_table_that_ends_below_the_largest_batch_is_refused_and_one_that_does_
         check_measured([MEASURED], SHAPE, "float32", 16)
 
 
+def test_a_table_of_other_blocks_is_told_of_with_what_it_is_for_and_what_is_charged_for() -> None:
+    elsewhere = device(measured_blocks=(replace(TABLE, hidden_size=99), replace(TABLE, dtype="float16")))
+    [note] = check_measured([elsewhere, elsewhere], SHAPE, "float32", 10**9)
+    sizes = f"linear_weights {TABLE.num_linear_weights}, float"
+    assert note == (
+        "device 'box': its measured_blocks are not used, times of blocks follow the formula: they are for "
+        f"hidden_size 99, {sizes}32; hidden_size {TABLE.hidden_size}, {sizes}16, and the blocks charged for have "
+        f"hidden_size {TABLE.hidden_size}, {sizes}32"
+    )
+
+
 def test_a_run_uses_the_table_of_a_users_device(tmp_path) -> None:  # type: ignore[no-untyped-def]
     shape = resolve(splitft.Scenario.load("quickstart")).shape
     text = (

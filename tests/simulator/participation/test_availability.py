@@ -153,7 +153,7 @@ def test_outages_that_touch_are_one() -> None:
             "id: availability 'flgo-sln' cannot be simulated: its numbers are only told in words: ",
         ),
         ({"id": "google-gboard"}, "id: availability 'google-gboard' cannot be simulated: only totals are known of it"),
-        ({"kind": "trace", "file": "none.csv"}, "none.csv: cannot be read: No such file or directory"),
+        ({"kind": "trace", "file": "none.csv"}, "file: none.csv: cannot be read: No such file or directory"),
     ],
 )
 def test_what_cannot_be_simulated_is_refused(section: Any, expected: str) -> None:

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from devices.availability import HyperexponentialDuration, LognormalDuration, WeibullDuration
-from simulator.participation.durations import mean_s, remaining_s, times_s
+from devices.availability import HyperexponentialDuration, LognormalDuration, WeibullDuration, mean_s
+from simulator.participation.durations import remaining_s, times_s
 
 NUM = 200_000
 DURATIONS = [
