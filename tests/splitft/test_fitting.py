@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from simulator.setting import resolve
-from splitft import listing
+from splitft import listing, model_listing
 from splitft.checking import check_tables
 from splitft.show import table
 from tests.small_run import small
@@ -129,12 +129,13 @@ def test_check_shows_as_many_cuts_as_fit_and_breaks_no_number(width):
     assert [len(row) for row in rows] == [4 + len(cuts)] * 2
 
 
-@pytest.mark.parametrize("what", [listing.list_networks, listing.list_models, listing.list_fleets])
+@pytest.mark.parametrize("what", [listing.list_networks, model_listing.list_models, listing.list_fleets])
 def test_lists_on_a_narrow_terminal_break_no_word_that_a_wide_one_has_whole(what, monkeypatch):
     pages = {}
     for width in (60, 300):
         page = io.StringIO()
-        monkeypatch.setattr(listing, "console", lambda page=page, width=width: Console(file=page, width=width))
+        for module in (listing, model_listing):
+            monkeypatch.setattr(module, "console", lambda page=page, width=width: Console(file=page, width=width))
         what()
         pages[width] = page.getvalue()
         assert max(map(len, pages[width].splitlines())) <= width
