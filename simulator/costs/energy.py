@@ -81,7 +81,7 @@ def unknown_energy(fleet: Fleet, protocol: str) -> str | None:
         return None
     fields = [name for name in POWERS if any(name in missing for _, missing in lacking)]
     names = [name for name, _ in lacking[:MAX_NAMED]]
-    more = f" and {len(lacking) - MAX_NAMED} more devices" if len(lacking) > MAX_NAMED else ""
+    more = f" and {len(lacking) - MAX_NAMED} more" if len(lacking) > MAX_NAMED else ""
     return (
         f"{', '.join(fields)} of {', '.join(names)}{more} not stated; `costs.energy: assumed` fills in all but active"
     )

@@ -105,7 +105,7 @@ def test_unknown_energy_is_null_in_every_table_and_named_once_in_the_end() -> No
     setting = resolve(splitft.Scenario.load("quickstart", ["execution.trainer=cost-only", LENGTHS]))
     words = energy_words(unknown.summary, setting)
     assert words.startswith("unknown: power_idle_w, power_transmit_w, power_receive_w of rpi5-8gb, ")
-    assert words.endswith(" and 1 more devices not stated; `costs.energy: assumed` fills in all but active")
+    assert words.endswith(" and 1 more not stated; `costs.energy: assumed` fills in all but active")
 
 
 def test_assumed_energy_is_the_sum_of_the_clients_spans() -> None:
