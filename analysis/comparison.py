@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from analysis.labels import tells
 from analysis.statistics import Difference, paired_difference
 from analysis.study_frame import outcome, scenario_value
 from simulator.records.behind import Behind, behind
@@ -94,7 +95,8 @@ def compare(runs: Sequence[RunRecords], by: Sequence[str] = (), target_perplexit
     ]
     keys = list(dict.fromkeys(key for scenario in flat for key in scenario))
     differing = [key for key in keys if len({scenario.get(key) for scenario in flat}) > 1]
-    grouped = _grouped(runs, flat, differing, by)
+    compared = tuple(key for key in differing if _is_compared(key, by))
+    grouped = _grouped(runs, flat, differing, compared, by)
     values = {
         key: tuple(
             " | ".join(dict.fromkeys(str(flat[place].get(key, "-")) for place in group.values()))
@@ -104,7 +106,6 @@ def compare(runs: Sequence[RunRecords], by: Sequence[str] = (), target_perplexit
         if _section(key) not in UNCOMPARED
     }
     firsts = [flat[next(iter(group.values()))] for group in grouped.values()]
-    compared = tuple(key for key in differing if _is_compared(key, by))
     labels = _short_labels(list(grouped), firsts, compared, by)
     settings = [
         Setting(label=label, outcomes={pair: outcome(runs[place], target_perplexity) for pair, place in group.items()})
@@ -126,10 +127,13 @@ def _told_behind(runs: Sequence[RunRecords]) -> list[dict[str, str]]:
 
 
 def _grouped(
-    runs: Sequence[RunRecords], flat: Sequence[Mapping[str, str]], differing: Sequence[str], by: Sequence[str]
+    runs: Sequence[RunRecords],
+    flat: Sequence[Mapping[str, str]],
+    differing: Sequence[str],
+    compared: Sequence[str],
+    by: Sequence[str],
 ) -> dict[str, dict[Pair, int]]:
     """Return the places of the runs of each setting, by what pairs them with runs of others."""
-    compared = [key for key in differing if _is_compared(key, by)]
     others = [key for key in differing if key not in compared and _section(key) not in UNCOMPARED]
     seeds, rest = ([key for key in others if (_section(key) == "seed") == is_seed] for is_seed in (True, False))
     grouped: dict[str, dict[Pair, int]] = {}
@@ -186,7 +190,7 @@ def _short_labels(
     labels: Sequence[str], firsts: Sequence[Mapping[str, str]], compared: Sequence[str], by: Sequence[str]
 ) -> list[str]:
     """Return labels without what goes with another kind of a section: of equal kinds, what they differ in."""
-    shown = [[key for key in compared if key in one and _tells(key, one, firsts)] for one in firsts]
+    shown = [[key for key in compared if key in one and tells(key, one, firsts)] for one in firsts]
     if not by:
         return [_text(one, keys) or label for one, keys, label in zip(firsts, shown, labels, strict=True)]
     plain = [any(key in scenario for scenario in firsts) for key in by]
@@ -197,14 +201,6 @@ def _short_labels(
         )
         for one, keys in zip(firsts, shown, strict=True)
     ]
-
-
-def _tells(key: str, scenario: Mapping[str, str], others: Iterable[Mapping[str, str]]) -> bool:
-    """Return whether a key tells a scenario from others whose section has the same kind."""
-    kind = f"{key.rpartition('.')[0]}.kind"
-    return any(
-        other.get(key) != scenario[key] and (key == kind or other.get(kind) == scenario.get(kind)) for other in others
-    )
 
 
 def _short_section(section: str, scenario: Mapping[str, str], keys: Sequence[str]) -> str:

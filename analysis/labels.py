@@ -1,6 +1,6 @@
 """Labels of settings: of sections of a scenario no more than tells them apart."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
@@ -33,11 +33,17 @@ def short_labels(texts: Sequence[str]) -> list[str]:
 
 def _telling_keys(sections: Sequence[Mapping[str, str]]) -> list[list[str]]:
     """Return for each section the keys that tell it from others: the kind, and of equal kinds what differs."""
-    return [[key for key in one if any(_tells(key, one, other) for other in sections)] for one in sections]
+    return [[key for key in one if tells(key, one, sections)] for one in sections]
 
 
-def _tells(key: str, one: Mapping[str, str], other: Mapping[str, str]) -> bool:
-    return other.get(key) != one[key] and (key == "kind" or other.get("kind") == one.get("kind"))
+def tells(key: str, one: Mapping[str, str], others: Iterable[Mapping[str, str]]) -> bool:
+    """Return whether a key, dotted or not, tells one from others in which its section has the same kind.
+
+    The kind itself tells it from others of another kind.
+    """
+    section, dot, _ = key.rpartition(".")
+    kind = f"{section}{dot}kind"
+    return any(other.get(key) != one[key] and (key == kind or other.get(kind) == one.get(kind)) for other in others)
 
 
 def _label(section: Mapping[str, str], keys: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ import pandas as pd
 
 from analysis.frames import evaluations
 from analysis.metrics import num_cut_changes, time_to_perplexity
+from simulator.records.behind import value_at
 from simulator.records.runs import RunRecords
 from simulator.records.studies import CaseRecords, StudyRecords
 
@@ -172,13 +173,7 @@ def plain(value: Any) -> Any:
 
 def scenario_value(run: RunRecords, key: str) -> Any:
     """Return what a run's scenario says at a dotted key, as a cell; None where it says nothing."""
-    place: Any = run.meta["scenario"]
-    for part in key.split("."):
-        if isinstance(place, list):
-            place = place[int(part)] if part.isdecimal() and int(part) < len(place) else None
-        else:
-            place = place.get(part) if isinstance(place, Mapping) else None
-    return plain(place)
+    return plain(value_at(run.meta["scenario"], key))
 
 
 def with_keys(study: StudyRecords, frame: pd.DataFrame, keys: Sequence[str]) -> pd.DataFrame:

@@ -159,7 +159,7 @@ class InterruptedRun:
         """Return what the run works with, found as when it began; see `simulator.setting.resolve`."""
         with working_in(self._origin.working_folder):
             setting = resolve(self.scenario, catalogue=self._origin.catalogue, on_tokens=on_tokens)
-        noted = read_meta(self.folder).get("notes", ())  # what overrides left out is known from there alone
+        noted = read_meta(self.folder)["notes"]  # what overrides left out is known from there alone
         return dataclasses.replace(setting, notes=tuple(dict.fromkeys((*noted, *setting.notes))))
 
     def go_on(

@@ -45,11 +45,8 @@ class Run:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a user should know of how the scenario was read, such as clients that take no part for want of memory.
-
-        Empty for a run of a version that did not keep it.
-        """
-        return tuple(self.records.meta.get("notes", ()))
+        """What a user should know of how the scenario was read, such as clients left out for want of memory."""
+        return tuple(self.records.meta["notes"])
 
     @property
     def summary(self) -> RunSummary:

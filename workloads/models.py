@@ -171,9 +171,8 @@ def _from_hub(name: str, repo: str, revision: str | None) -> ModelFiles:
         raise ModelError(
             f"model {name!r}: neither a folder here nor to be had from the Hugging Face Hub: {_first_line(error)}"
         ) from error
-    return _model_files(
-        name, name, Path(folder), revision=Path(folder).name
-    )  # a snapshot's folder is named by its commit
+    commit = Path(folder).name  # of a snapshot
+    return _model_files(name, name, Path(folder), revision=commit)
 
 
 def _first_line(error: Exception) -> str:

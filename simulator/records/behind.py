@@ -64,7 +64,7 @@ def _parts(meta: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
         if name != "own_code":
             yield f"content of {name}", asked.get(name, of_model), value
     for key, sha256 in content.get("own_code", {}).items():
-        yield f"code of {key}", _at(scenario, key), sha256
+        yield f"code of {key}", value_at(scenario, key), sha256
 
 
 def _fields(what: str, asked: Any, numbers: Mapping[str, Any]) -> Iterator[tuple[str, Any, Any]]:
@@ -72,10 +72,14 @@ def _fields(what: str, asked: Any, numbers: Mapping[str, Any]) -> Iterator[tuple
         yield f"{what}: {name}", asked, value
 
 
-def _at(scenario: Mapping[str, Any], key: str) -> Any:
-    place: Any = scenario
+def value_at(section: Mapping[str, Any], key: str) -> Any:
+    """Return what a section says at a dotted key, in which numbers are places in lists; None where it says nothing."""
+    place: Any = section
     for part in key.split("."):
-        place = place.get(part) if isinstance(place, Mapping) else None
+        if isinstance(place, list):
+            place = place[int(part)] if part.isdecimal() and int(part) < len(place) else None
+        else:
+            place = place.get(part) if isinstance(place, Mapping) else None
     return place
 
 

@@ -1,12 +1,10 @@
 """Bad input as a user meets it: every problem at once, each at its file and line or at the override that set it."""
 
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
-from splitft import cli
 from tests.splitft.told import places, told
 
 MINE = """\
@@ -33,20 +31,6 @@ execution: {trainer: cost-only}
 @pytest.fixture(autouse=True)
 def in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def call(capsys, monkeypatch):
-    """Return a function that calls the command line and returns (exit code, standard output, standard error)."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["splitft", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        captured = capsys.readouterr()
-        return stop.value.code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

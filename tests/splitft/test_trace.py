@@ -2,38 +2,27 @@
 
 import gzip
 import json
-import sys
 from pathlib import Path
 
 import pytest
 
 import splitft
-from splitft import cli
 from tests.analysis.synthetic import synthetic_run
 from tests.small_run import small
 
 
-@pytest.fixture
-def call(capsys, tmp_path, monkeypatch):
+@pytest.fixture(autouse=True)
+def with_a_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("runs").mkdir()
     synthetic_run(tmp_path / "runs" / "made-001", num_rounds=3)
 
-    def run(*arguments):
-        monkeypatch.setattr(sys, "argv", ["splitft", "trace", *arguments])
-        with pytest.raises(SystemExit) as stop:
-            cli.main()
-        captured = capsys.readouterr()
-        return stop.value.code, captured.out, captured.err
-
-    return run
-
 
 def test_a_trace_is_written_beside_the_user_and_said(call):
-    assert call("last") == (0, "Wrote made-001.trace.json.gz\n", "")
+    assert call("trace", "last") == (0, "Wrote made-001.trace.json.gz\n", "")
     with gzip.open("made-001.trace.json.gz") as file:
         whole = json.load(file)["traceEvents"]
-    assert call("made-001", "--rounds", "2", "-o", "two.json")[0] == 0
+    assert call("trace", "made-001", "--rounds", "2", "-o", "two.json")[0] == 0
     second = json.loads(Path("two.json").read_text())["traceEvents"]
     assert [event["name"] for event in second if event["name"].startswith("round ")] == ["round 2"]
     assert len(second) < len(whole)
@@ -51,7 +40,7 @@ def test_a_trace_is_written_beside_the_user_and_said(call):
     ],
 )
 def test_what_cannot_be_traced_is_said(call, arguments, said):
-    code, out, err = call(*arguments)
+    code, out, err = call("trace", *arguments)
     assert (code, out) == (2, "")
     assert said in err
     assert "Traceback" not in err
